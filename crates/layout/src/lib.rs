@@ -1,0 +1,8 @@
+//! The byte layout of a Heapwise heap, defined once.
+//!
+//! The allocator writes it; the in-process checker, the outside inspector and
+//! the simulator read it. No unsafe code, no dependencies, no heap.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod report;
