@@ -1,0 +1,2 @@
+//! Placeholder: the build of the shared library comes here.
+fn main() {}
