@@ -1,6 +1,8 @@
 //! The `heapwise` command: one subcommand a module, this file only dispatches.
 
+mod failure;
 mod lab;
+mod library;
 
 use std::process::ExitCode;
 
