@@ -5,4 +5,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bins;
+pub mod header;
 pub mod report;
+pub mod size;
+pub mod state;
+pub mod walk;

@@ -1,0 +1,2 @@
+//! The Rust face of Heapwise.
+#![no_std]

@@ -1,0 +1,372 @@
+//! The state around the chunks: heaps, arenas, thread caches, the process root.
+//!
+//! ```text
+//! ProcessState ──► arenas[0] main ArenaState ──► heap ──► HeapInfo │ chunk │ chunk │ … │ top
+//!      │                  └ cache, inbox, bins        (the break)
+//!      ├────────► arenas[1] ArenaState  ──► heap ──► HeapInfo │ ArenaState │ chunk │ … │ top │ reserved
+//!      │                                              (64 MiB, aligned)
+//!      └────────► mapped: a table of the chunks with mappings of their own
+//! ```
+//!
+//! Addresses are `usize`, so that an outside reader uses the same structs on
+//! copied bytes. `Cell` fields belong to whoever holds the arena's lock (or, in
+//! a cache, to its thread); atomic ones may be read by anyone.
+
+use crate::bins::{BINMAP_WORDS, BINS, FASTBINS};
+use crate::size::CACHE_BINS;
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+
+/// Bumped whenever anything in this crate moves.
+pub const LAYOUT_VERSION: u32 = 1;
+/// First word of [`ProcessState`]: "HEAPWISE".
+pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
+/// First word of [`ArenaState`]: "HW ARENA".
+pub const ARENA_MAGIC: u64 = u64::from_le_bytes(*b"HW ARENA");
+/// First word of [`HeapInfo`]: "HW HEAP.".
+pub const HEAP_MAGIC: u64 = u64::from_le_bytes(*b"HW HEAP.");
+
+/// Most arenas in a process, whatever the settings.
+pub const MAX_ARENAS: usize = 4096;
+/// A secondary heap is this long and aligned to it.
+pub const HEAP_RESERVE: usize = 64 << 20;
+
+/// The head of every stretch of memory that is cut into chunks.
+#[repr(C, align(16))]
+pub struct HeapInfo {
+    /// [`HEAP_MAGIC`].
+    pub magic: Cell<u64>,
+    /// Address of the [`ArenaState`] that cuts this heap.
+    pub arena: Cell<usize>,
+    /// The arena's next older heap, 0 for its first.
+    pub older: AtomicUsize,
+    /// Address of the first chunk.
+    pub start: Cell<usize>,
+    /// End of the usable part: of the top chunk, or of the closing fencepost.
+    pub end: AtomicUsize,
+    /// End of the reservation; for a stretch of the break equal to `end`.
+    pub reserved_end: Cell<usize>,
+    /// 1 for a stretch of the program break, 0 for a reserved heap.
+    pub on_break: Cell<usize>,
+    /// Keeps the size a multiple of 64.
+    pub unused: Cell<usize>,
+}
+
+/// One class of a thread cache: a list of ready chunks and how long it may get.
+///
+/// The list is linked through the user pointers: `head` is a user pointer, the
+/// first word there is the next.
+#[repr(C)]
+pub struct CacheBin {
+    /// First ready chunk (user pointer), 0 if none.
+    pub head: Cell<usize>,
+    /// The header word, without P, that a live chunk of this class carries:
+    /// `tag << 48 | size | A`. In a bin without a class it can match no header.
+    pub live_header: Cell<u64>,
+    /// How many more chunks may be freed here before the bin overflows.
+    pub room: Cell<i32>,
+    /// How many chunks the bin may hold.
+    pub bound: Cell<u32>,
+    /// Largest bound so far that was followed by demand: what a refill grows back to.
+    pub peak: Cell<u32>,
+    /// Chunks to fetch at the next refill.
+    pub fill: Cell<u16>,
+    /// Overflows since the last refill.
+    pub overflows: Cell<u16>,
+}
+
+/// Foreign chunks on their way to one arena: a private list, pushed with one atomic.
+#[repr(C)]
+pub struct Outbox {
+    /// Address of the arena they belong to, 0 for an unused slot.
+    pub arena: Cell<usize>,
+    /// Newest chunk (user pointer).
+    pub head: Cell<usize>,
+    /// Oldest chunk, the list's end.
+    pub tail: Cell<usize>,
+    /// Chunks in the list.
+    pub count: Cell<u32>,
+    /// Their bytes.
+    pub bytes: Cell<u32>,
+}
+
+/// Number of outboxes of a cache, direct-mapped by arena index.
+pub const OUTBOXES: usize = 8;
+
+/// [`Cache::mode`]: the cache that a thread has before its first call. Shared, never written.
+pub const MODE_UNATTACHED: u32 = 0;
+/// [`Cache::mode`]: the arena is this thread's alone; the fast paths work.
+pub const MODE_OPEN: u32 = 1;
+/// [`Cache::mode`]: several threads share the arena; headers are marked by 16-bit stores.
+pub const MODE_SHARED: u32 = 2;
+/// [`Cache::mode`]: lent to whoever holds the arena's lock while the thread sleeps.
+pub const MODE_LENT: u32 = 3;
+/// [`Cache::mode`]: the thread has given its arena back and only serves late destructors.
+pub const MODE_DEAD: u32 = 4;
+
+/// Number of call counters.
+pub const CALL_KINDS: usize = 9;
+
+/// A thread's cache. The first line is all that the fast paths read besides one bin.
+#[repr(C, align(64))]
+pub struct Cache {
+    /// First address of the heap that holds the arena's top.
+    pub range_lo: AtomicUsize,
+    /// Bytes from there that are chunks of this arena; 0 closes the free fast path.
+    pub range_span: AtomicUsize,
+    /// Requests below this may be served by the malloc fast path; 0 closes it.
+    pub limit: AtomicUsize,
+    /// `MODE_*`.
+    pub mode: AtomicU32,
+    /// Kernel thread id of the owner.
+    pub tid: AtomicU32,
+    /// Address of the [`ArenaState`].
+    pub arena: Cell<usize>,
+    /// Next cache of the same arena.
+    pub next: Cell<usize>,
+    /// Slow-path calls by the owner so far: the helper's sign of life.
+    pub activity: AtomicU32,
+    /// Sum over bins of what the bounds allow, bytes.
+    pub bound_bytes: Cell<u32>,
+    /// Calls counted but not yet published.
+    pub unpublished: Cell<u32>,
+    /// `activity` as the helper saw it last.
+    pub activity_seen: Cell<u32>,
+    /// Calls by kind since the last publication.
+    pub calls: [Cell<u32>; CALL_KINDS],
+    /// 1 while every call is counted.
+    pub counting: Cell<u32>,
+    /// Pointer-sized slots of foreign chunks on their way.
+    pub outboxes: [Outbox; OUTBOXES],
+    /// One bin a class, see [`crate::size`].
+    pub bins: [CacheBin; CACHE_BINS],
+}
+
+/// Offset of the bins in a [`Cache`]; the fast paths use it.
+pub const CACHE_BINS_OFFSET: usize = core::mem::offset_of!(Cache, bins);
+
+const _: () = assert!(core::mem::size_of::<CacheBin>() == 32);
+const _: () = assert!(core::mem::size_of::<HeapInfo>() == 64);
+
+impl Cache {
+    /// A closed cache without an arena.
+    #[must_use]
+    pub const fn new(mode: u32) -> Self {
+        Self {
+            range_lo: AtomicUsize::new(0),
+            range_span: AtomicUsize::new(0),
+            limit: AtomicUsize::new(0),
+            mode: AtomicU32::new(mode),
+            tid: AtomicU32::new(0),
+            arena: Cell::new(0),
+            next: Cell::new(0),
+            activity: AtomicU32::new(0),
+            bound_bytes: Cell::new(0),
+            unpublished: Cell::new(0),
+            activity_seen: Cell::new(0),
+            calls: [const { Cell::new(0) }; CALL_KINDS],
+            counting: Cell::new(0),
+            outboxes: [const {
+                Outbox {
+                    arena: Cell::new(0),
+                    head: Cell::new(0),
+                    tail: Cell::new(0),
+                    count: Cell::new(0),
+                    bytes: Cell::new(0),
+                }
+            }; OUTBOXES],
+            bins: [const {
+                CacheBin {
+                    head: Cell::new(0),
+                    live_header: Cell::new(0),
+                    room: Cell::new(0),
+                    bound: Cell::new(0),
+                    peak: Cell::new(0),
+                    fill: Cell::new(0),
+                    overflows: Cell::new(0),
+                }
+            }; CACHE_BINS],
+        }
+    }
+}
+
+/// [`ArenaState::flags`]: the main arena, on the break.
+pub const ARENA_MAIN: u32 = 1;
+/// [`ArenaState::flags`]: threads share it; no cache of it is ever open.
+pub const ARENA_SHARED: u32 = 2;
+
+/// An arena: its bins, its top, and what waits for it.
+#[repr(C, align(64))]
+pub struct ArenaState {
+    /// [`ARENA_MAGIC`].
+    pub magic: Cell<u64>,
+    /// [`LAYOUT_VERSION`].
+    pub version: Cell<u32>,
+    /// Position in [`ProcessState::arenas`].
+    pub index: Cell<u32>,
+    /// The secret behind the tags of this arena's chunks.
+    pub key: Cell<u64>,
+    /// `ARENA_*`.
+    pub flags: Cell<u32>,
+    /// The lock: 0 free, 1 held, 2 held and waited for.
+    pub lock: AtomicU32,
+    /// Threads attached.
+    pub users: AtomicU32,
+    /// Refills and flushes since the start, a sign of life.
+    pub turns: AtomicU32,
+    /// Chunk address of the wilderness.
+    pub top: Cell<usize>,
+    /// Bytes of it from here on have never been touched (or were given back): zero.
+    pub top_touched: Cell<usize>,
+    /// Highest `top_touched` ever: growth below it is a refault, not growth.
+    pub top_peak: Cell<usize>,
+    /// The remainder of the last split, if it alone is unsorted.
+    pub last_remainder: Cell<usize>,
+    /// Newest heap, the one that holds `top`.
+    pub heap: AtomicUsize,
+    /// Bytes from the system in this arena's heaps.
+    pub system_bytes: AtomicUsize,
+    /// Highest `system_bytes`.
+    pub system_peak_bytes: AtomicUsize,
+    /// Oldest chunk with dirty pages.
+    pub dirty_oldest: Cell<usize>,
+    /// Newest chunk with dirty pages.
+    pub dirty_newest: Cell<usize>,
+    /// Bytes of whole pages in binned chunks that have not been given back.
+    pub dirty_bytes: AtomicUsize,
+    /// Lowest dirty total since the helper's last look.
+    pub dirty_low_bytes: Cell<usize>,
+    /// Bytes in fastbins.
+    pub fast_bytes: Cell<usize>,
+    /// Fastbin heads (chunk addresses, linked through FD).
+    pub fast: [Cell<usize>; FASTBINS],
+    /// Bit set: the bin may hold something.
+    pub binmap: [Cell<u64>; BINMAP_WORDS],
+    /// `fd`, `bk` of each bin's ring. Bin `i` is addressed as a chunk whose FD is word `2i`.
+    pub bins: [Cell<usize>; 2 * BINS],
+    /// All caches of this arena, the embedded one first.
+    pub caches: Cell<usize>,
+    /// Foreign frees: a lock-free stack of user pointers.
+    pub inbox: Inbox,
+    /// The first thread's cache.
+    pub cache: Cache,
+}
+
+/// The stack of chunks that other threads freed, on a cache line of its own.
+#[repr(C, align(64))]
+pub struct Inbox {
+    /// Newest chunk (user pointer), linked through the first word; 0 if empty.
+    pub head: AtomicUsize,
+}
+
+impl ArenaState {
+    /// An arena without memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            magic: Cell::new(ARENA_MAGIC),
+            version: Cell::new(LAYOUT_VERSION),
+            index: Cell::new(0),
+            key: Cell::new(0),
+            flags: Cell::new(0),
+            lock: AtomicU32::new(0),
+            users: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
+            top: Cell::new(0),
+            top_touched: Cell::new(0),
+            top_peak: Cell::new(0),
+            last_remainder: Cell::new(0),
+            heap: AtomicUsize::new(0),
+            system_bytes: AtomicUsize::new(0),
+            system_peak_bytes: AtomicUsize::new(0),
+            dirty_oldest: Cell::new(0),
+            dirty_newest: Cell::new(0),
+            dirty_bytes: AtomicUsize::new(0),
+            dirty_low_bytes: Cell::new(0),
+            fast_bytes: Cell::new(0),
+            fast: [const { Cell::new(0) }; FASTBINS],
+            binmap: [const { Cell::new(0) }; BINMAP_WORDS],
+            bins: [const { Cell::new(0) }; 2 * BINS],
+            caches: Cell::new(0),
+            inbox: Inbox { head: AtomicUsize::new(0) },
+            cache: Cache::new(MODE_UNATTACHED),
+        }
+    }
+}
+
+impl Default for ArenaState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The table of chunks that have a mapping of their own: open addressing by page number.
+#[repr(C)]
+pub struct MappedTable {
+    /// Guards the rest: 0 free, 1 held, 2 held and waited for.
+    pub lock: AtomicU32,
+    /// log2 of the number of slots.
+    pub slots_log2: AtomicU32,
+    /// Address of the slots: user pointers, 0 empty, 1 deleted.
+    pub slots: AtomicUsize,
+    /// Slots in use.
+    pub count: AtomicUsize,
+    /// Slots in use or deleted.
+    pub filled: AtomicUsize,
+    /// Bytes mapped.
+    pub bytes: AtomicUsize,
+    /// Highest count.
+    pub peak_count: AtomicUsize,
+    /// Highest bytes.
+    pub peak_bytes: AtomicUsize,
+}
+
+/// The root: from here an inspector finds everything.
+#[repr(C)]
+pub struct ProcessState {
+    /// [`PROCESS_MAGIC`] once the allocator is ready.
+    pub magic: AtomicU64,
+    /// [`LAYOUT_VERSION`].
+    pub version: u32,
+    /// Bytes of a page.
+    pub page_bytes: AtomicU32,
+    /// Number of arenas made so far.
+    pub arena_count: AtomicU32,
+    /// 1 while a second thread has been seen.
+    pub multi_threaded: AtomicU32,
+    /// The mmapped chunks.
+    pub mapped: MappedTable,
+    /// Addresses of the [`ArenaState`]s, main first.
+    pub arenas: [AtomicUsize; MAX_ARENAS],
+}
+
+impl ProcessState {
+    /// An empty root.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            magic: AtomicU64::new(0),
+            version: LAYOUT_VERSION,
+            page_bytes: AtomicU32::new(0),
+            arena_count: AtomicU32::new(0),
+            multi_threaded: AtomicU32::new(0),
+            mapped: MappedTable {
+                lock: AtomicU32::new(0),
+                slots_log2: AtomicU32::new(0),
+                slots: AtomicUsize::new(0),
+                count: AtomicUsize::new(0),
+                filled: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                peak_count: AtomicUsize::new(0),
+                peak_bytes: AtomicUsize::new(0),
+            },
+            arenas: [const { AtomicUsize::new(0) }; MAX_ARENAS],
+        }
+    }
+}
+
+impl Default for ProcessState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
