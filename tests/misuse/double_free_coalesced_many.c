@@ -1,0 +1,28 @@
+/* Frees 2000 neighbours of 4000 bytes and then one in the middle again,
+ * whose header lies deep inside the merged chunk.
+ *
+ * stderr: double free or corruption (!prev)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    static char *p[2000];
+    for (int i = 0; i < 2000; i++) {
+        p[i] = malloc(4000);
+        memset(p[i], 1, 4000);
+    }
+    char *guard = malloc(4000);
+    for (int i = 0; i < 2000; i++)
+        free(p[i]);
+    free(p[1000]);
+    survived(guard, 4000);
+}

@@ -1,0 +1,37 @@
+/* Frees a pointer to the arena's own state at the head of a secondary heap.
+ *
+ * stderr: free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+static pthread_barrier_t barrier;
+static char *volatile shared;
+
+static void *own(void *unused)
+{
+    (void)unused;
+    shared = malloc(100);
+    pthread_barrier_wait(&barrier);
+    pause();
+    return NULL;
+}
+
+int main(void)
+{
+    pthread_t t;
+    pthread_barrier_init(&barrier, NULL, 2);
+    pthread_create(&t, NULL, own, NULL);
+    pthread_barrier_wait(&barrier);
+    free((void *)(((uintptr_t)shared & ~(uintptr_t)0x3ffffff) + 0x40 + 16));
+    survived(shared, 100);
+}

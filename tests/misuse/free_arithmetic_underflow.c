@@ -1,0 +1,27 @@
+/* Frees p - 4096 of a small chunk: a pointer into some other part of the
+ * heap.
+ *
+ * stderr: free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    static char *p[200];
+    for (int i = 0; i < 200; i++) {
+        p[i] = malloc(100);
+        memset(p[i], 0, 100);
+    }
+    free(p[150] - 4096);
+    survived(p[150], 100);
+}

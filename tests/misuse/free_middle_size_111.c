@@ -1,0 +1,29 @@
+/* Frees p + 64 of a live chunk whose contents look like a chunk of size
+ * 0x111 of glibc there, with a sound neighbour behind it.
+ *
+ * The "house of spirit" inside the heap: glibc believes it.
+ *
+ * stderr: free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    char *p = malloc(8192);
+    memset(p, 0, 8192);
+    *header_of(p + 64) = 0x111;
+    *header_of(p + 64 + (0x111 & ~15)) = 0x101;
+    *header_of(p + 64 + (0x111 & ~15) + 0x100) = 0x101;
+    free(p + 64);
+    survived(p, 8192);
+}

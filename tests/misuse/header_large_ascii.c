@@ -1,0 +1,30 @@
+/* Overwrites the header of a 60,000-byte chunk with eight letters; then
+ * frees it.
+ *
+ * stderr: free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * or:     corrupted size vs. prev_size
+ * or:     corrupted size vs. prev_size while consolidating
+ * or:     malloc(): corrupted top size
+ * or:     malloc(): invalid size (unsorted)
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    char *a = malloc(60000), *b = malloc(60000), *c = malloc(60000);
+    uint64_t *header = header_of(b);
+    memcpy(header, "AAAAAAAA", 8);
+    free(b);
+    survived(c, 60000);
+    (void)a;
+}

@@ -1,0 +1,18 @@
+/* Calls realloc with a freed pointer of 1 MiB: its header is not mapped any
+ * more.
+ *
+ * stderr: realloc(): invalid pointer
+ * or:     mremap_chunk(): invalid pointer
+ * or:     munmap_chunk(): invalid pointer
+ * or:     free(): double free detected in tcache 2
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    char *p = malloc(1024 * 1024);
+    free(p);
+    p = realloc(p, 2 * 1024 * 1024);
+    survived(p, 100);
+}

@@ -1,0 +1,27 @@
+/* Overwrites the header of a chunk with letters and calls realloc.
+ *
+ * stderr: realloc(): invalid pointer
+ * or:     realloc(): invalid old size
+ * or:     realloc(): invalid next size
+ * or:     mremap_chunk(): invalid pointer
+ * or:     free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    char *p = malloc(64);
+    memset(header_of(p), 'A', 8);
+    char *q = realloc(p, 1000);
+    survived(q, 100);
+}

@@ -1,0 +1,48 @@
+/* Writes letters over a chunk that glibc keeps in a fastbin and allocates
+ * that size again until it comes.
+ *
+ * stderr: malloc(): unaligned fastbin chunk detected 2
+ * or:     malloc(): unaligned tcache chunk detected
+ * or:     malloc(): unaligned fastbin chunk detected
+ * or:     malloc(): corrupted unsorted chunks
+ * or:     malloc(): unsorted double linked list corrupted
+ * or:     malloc(): smallbin double linked list corrupted
+ * or:     malloc(): largebin double linked list corrupted (nextsize)
+ * or:     malloc(): largebin double linked list corrupted (bk)
+ * or:     malloc(): largebin double linked list corrupted
+ * or:     corrupted double-linked list
+ * or:     corrupted double-linked list (not small)
+ * or:     malloc(): invalid size (unsorted)
+ * or:     malloc(): mismatching next->prev_size (unsorted)
+ * or:     malloc(): invalid next size (unsorted)
+ * or:     malloc(): invalid next->prev_inuse (unsorted)
+ * or:     corrupted size vs. prev_size
+ * or:     malloc(): corrupted top size
+ * or:     malloc(): memory corruption (fast)
+ * or:     free(): invalid pointer
+ * or:     free(): invalid size
+ * or:     free(): invalid next size (normal)
+ * or:     free(): invalid next size (fast)
+ * or:     free(): double free detected in tcache 2
+ * or:     double free or corruption (!prev)
+ * or:     double free or corruption (top)
+ * or:     double free or corruption (out)
+ * or:     double free or corruption (fasttop)
+ * or:     munmap_chunk(): invalid pointer
+ * signal: SIGABRT
+ */
+#include "misuse.h"
+
+int main(void)
+{
+    char *p[20];
+    for (int i = 0; i < 20; i++)
+        p[i] = malloc(40);
+    for (int i = 0; i < 20; i++)
+        free(p[i]);
+    memset(p[19], 'A', 40);
+    memset(p[12], 'A', 40);
+    for (int i = 0; i < 40; i++)
+        malloc(40);
+    survived(NULL, 0);
+}
