@@ -21,8 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let embedded = out.join(SO);
 
     println!("cargo::rerun-if-changed=build.rs");
-    let library = package.join("../libheapwise");
-    if library.join("Cargo.toml").is_file() {
+    let manifest = package.join("../libheapwise/Cargo.toml");
+    // Also while it is missing: it may come.
+    println!("cargo::rerun-if-changed={}", manifest.display());
+    if manifest.is_file() {
         for source in ["layout", "malloc", "libheapwise"] {
             println!("cargo::rerun-if-changed={}", package.join("..").join(source).display());
         }

@@ -1,33 +1,61 @@
 //! The `heapwise` command: one subcommand a module, this file only dispatches.
 
+mod cli;
+mod doctor;
 mod failure;
 mod lab;
 mod library;
+mod pages;
+mod report;
+mod run;
+mod table;
+mod tunables;
+mod units;
 
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anstyle::{AnsiColor, Style};
+use clap::Parser;
 
-/// Run programs on the Heapwise allocator and see where their memory goes.
-#[derive(Debug, Parser)]
-#[command(name = "heapwise", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the articles' experiments live, under glibc and under Heapwise.
-    Lab(lab::LabArgs),
-}
+use crate::cli::{Cli, Command};
+use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Lib => print_library(),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("heapwise: {error:#}");
-        ExitCode::FAILURE
+        if broken_pipe(&error) {
+            // The reader has had enough (`heapwise man | head`).
+            return ExitCode::SUCCESS;
+        }
+        complain(&format!("{error:#}"));
+        ExitCode::from(error.downcast_ref::<Failure>().map_or(1, |failure| failure.code))
     })
+}
+
+/// One line on standard error, as all our messages are.
+pub fn complain(message: &str) {
+    const NAME: Style = AnsiColor::Red.on_default().bold();
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(anstream::stderr(), "{NAME}heapwise:{NAME:#} {message}");
+}
+
+/// `heapwise lib`, for `LD_PRELOAD=$(heapwise lib) PROGRAM`.
+fn print_library() -> anyhow::Result<ExitCode> {
+    let mut line = library::locate()?.as_os_str().as_bytes().to_vec();
+    line.push(b'\n');
+    io::stdout().write_all(&line)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,0 +1,97 @@
+//! The one definition of the command line: help, man pages and completions come from it.
+
+use clap::{Parser, Subcommand};
+
+use crate::{doctor, lab, pages, run};
+
+/// Run any Linux program on the Heapwise allocator and see where its memory goes
+#[derive(Debug, Parser)]
+#[command(
+    name = "heapwise",
+    version,
+    max_term_width = 100,
+    after_long_help = "\
+Examples:
+  heapwise run -- python3 -c 'print(1)'
+          Run a program, unchanged, on our heap
+  heapwise run --report -- sqlite3 shop.db .dump
+          The same, and tell afterwards how memory went
+  LD_PRELOAD=$(heapwise lib) redis-server
+          Without us in between
+  heapwise doctor
+          Is this machine fit?
+
+Environment:
+  HEAPWISE_LIB    path of libheapwise.so to use instead of our own
+  NO_COLOR        if set, no colours
+
+Each command has its own --help."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(after_long_help = run_help())]
+    Run(run::RunArgs),
+    /// Run the articles' experiments live, under glibc and under Heapwise
+    Lab(lab::LabArgs),
+    #[command(after_long_help = DOCTOR_HELP)]
+    Doctor(doctor::DoctorArgs),
+    /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM
+    Lib,
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions(pages::CompletionsArgs),
+    /// Print the man page, or write one page a command into DIR
+    Man(pages::ManArgs),
+}
+
+fn run_help() -> String {
+    format!(
+        "\
+Examples:
+  heapwise run -- gcc -O2 -c big.c
+  heapwise run --report -- ./server --port 8080
+  heapwise run --report=json -o report.json -- make -j2
+  heapwise run --tunable arena_max=2 -- python3 job.py
+
+Without --report, heapwise becomes the program: nothing stays in between. With it, heapwise waits,
+and passes on standard input, output and error, the terminal's job control, and every signal that
+it is sent.
+
+The report covers the program and every descendant that loads the library; each image of a process
+(fork, exec) has figures of its own. Those that end without exit handlers (_exit, a signal, exec)
+are marked, since their last figures are a few hundred calls old.
+
+Tunables:
+  {}
+  MALLOC_* variables and glibc.malloc.* tunables mean what they mean to glibc.
+
+Exit code:
+  that of the program, 128+n if signal n killed it; or
+  2    wrong usage, an unknown tunable
+  125  heapwise failed or refused before the start: the program cannot be preloaded (statically
+       linked, set-user-ID, 32-bit, another architecture or C library; --anyway runs it on its own
+       heap), the library is missing, FILE cannot be created
+  126  the program was found but cannot be executed
+  127  the program was not found
+  A report that cannot be written after the run is an error message; the exit code stays the
+  program's.",
+        crate::tunables::help()
+    )
+}
+
+const DOCTOR_HELP: &str = "\
+Each line says ok, warn or fail, and what to do about it.
+
+Exit code: 0 if the library works here, 1 if a line says fail.";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  heapwise completions bash > ~/.local/share/bash-completion/completions/heapwise
+  heapwise completions zsh  > \"${fpath[1]}/_heapwise\"
+  heapwise completions fish > ~/.config/fish/completions/heapwise.fish";
