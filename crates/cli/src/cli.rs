@@ -57,7 +57,7 @@ Examples:
   heapwise run -- gcc -O2 -c big.c
   heapwise run --report -- ./server --port 8080
   heapwise run --report=json -o report.json -- make -j2
-  heapwise run --tunable arena_max=2 -- python3 job.py
+  heapwise run --tunable arena_max=2 --tunable MALLOC_TOP_PAD_=64K -- python3 job.py
 
 Without --report, heapwise becomes the program: nothing stays in between. With it, heapwise waits,
 and passes on standard input, output and error, the terminal's job control, and every signal that
@@ -67,10 +67,8 @@ The report covers the program and every descendant that loads the library; each 
 (fork, exec) has figures of its own. Those that end without exit handlers (_exit, a signal, exec)
 are marked, since their last figures are a few hundred calls old.
 
-Tunables:
-  {}
-  MALLOC_* variables and glibc.malloc.* tunables mean what they mean to glibc.
-
+Tunables (values are whole numbers, sizes in bytes; 64K, 0x10000 and 1M are understood):
+{}
 Exit code:
   that of the program, 128+n if signal n killed it; or
   2    wrong usage, an unknown tunable

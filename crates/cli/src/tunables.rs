@@ -1,17 +1,22 @@
 //! `--tunable NAME=VALUE`: which environment a setting becomes.
 //!
 //! ```text
-//! purge_delay_ms=50            HEAPWISE_PURGE_DELAY_MS=50
-//! HEAPWISE_PURGE_DELAY_MS=50   HEAPWISE_PURGE_DELAY_MS=50
+//! arena_max=2                  HEAPWISE_ARENA_MAX=2
+//! HEAPWISE_ARENA_MAX=2         HEAPWISE_ARENA_MAX=2
 //! MALLOC_ARENA_MAX=2           MALLOC_ARENA_MAX=2
 //! glibc.malloc.arena_max=2     GLIBC_TUNABLES=<what it was>:glibc.malloc.arena_max=2
 //! ```
 //!
-//! A name that the library does not know is refused: a typing error that sets
-//! nothing would go unnoticed.
+//! The names and limits are the library's own table. What it would ignore is
+//! refused here: a typing error that sets nothing would go unnoticed.
 
 use std::env;
 use std::ffi::OsString;
+
+#[path = "../../malloc/src/tunables.rs"]
+#[allow(dead_code)]
+mod table;
+use table::{TABLE, Tunable, parse as parse_value};
 
 use crate::failure::{Failure, USAGE};
 
@@ -19,31 +24,6 @@ use crate::failure::{Failure, USAGE};
 const OURS: &str = "HEAPWISE_";
 const GLIBC: &str = "glibc.malloc.";
 const GLIBC_TUNABLES: &str = "GLIBC_TUNABLES";
-
-/// Every name that the library reads, as it is spelled in the environment.
-fn known() -> impl Iterator<Item = &'static str> {
-    const NAMES: &[&str] = &[
-        "HEAPWISE_PURGE_DELAY_MS",
-        "HEAPWISE_PURGE_HELPER",
-        "MALLOC_ARENA_MAX",
-        "MALLOC_ARENA_TEST",
-        "MALLOC_MMAP_MAX_",
-        "MALLOC_MMAP_THRESHOLD_",
-        "MALLOC_PERTURB_",
-        "MALLOC_TOP_PAD_",
-        "MALLOC_TRIM_THRESHOLD_",
-        "glibc.malloc.arena_max",
-        "glibc.malloc.arena_test",
-        "glibc.malloc.mmap_max",
-        "glibc.malloc.mmap_threshold",
-        "glibc.malloc.perturb",
-        "glibc.malloc.tcache_count",
-        "glibc.malloc.tcache_max",
-        "glibc.malloc.top_pad",
-        "glibc.malloc.trim_threshold",
-    ];
-    NAMES.iter().copied()
-}
 
 /// One checked setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,17 +34,23 @@ pub struct Setting {
 
 /// Reads one `NAME=VALUE`.
 pub fn parse(argument: &str) -> Result<Setting, Failure> {
+    let refused = |why: String| Failure::new(USAGE, format!("--tunable {argument}: {why}"));
     let Some((name, value)) = argument.split_once('=') else {
-        return Err(Failure::new(USAGE, format!("--tunable {argument}: expected NAME=VALUE")));
+        return Err(refused("expected NAME=VALUE".into()));
     };
-    let Some(known) = known().find(|known| *known == name || short_form(known).is_some_and(|short| short == name))
-    else {
-        return Err(unknown(name));
+    let named = |tunable: &'static Tunable| {
+        let known = names(tunable).find(|known| *known == name);
+        let known = known.or((short_form(tunable) == name).then_some(tunable.heapwise));
+        known.map(|known| (known, tunable))
     };
-    if value.is_empty() || value.contains([':', '\0']) {
-        return Err(Failure::new(USAGE, format!("--tunable {name}: `{value}` is not a value")));
+    let Some((name, tunable)) = TABLE.iter().find_map(named) else {
+        return Err(refused(suggestion(name)));
+    };
+    match parse_value(value.as_bytes()) {
+        None => Err(refused("the value is not a number (decimal, 0x…, K, M and G may follow)".into())),
+        Some(number) if number > tunable.max => Err(refused(format!("the largest value is {}", tunable.max))),
+        Some(_) => Ok(Setting { name, value: value.to_owned() }),
     }
-    Ok(Setting { name: known, value: value.to_owned() })
 }
 
 /// The variables to set, with GLIBC_TUNABLES continued rather than replaced.
@@ -88,36 +74,60 @@ pub fn environment(settings: &[Setting]) -> Vec<(&'static str, OsString)> {
     variables
 }
 
-/// `HEAPWISE_PURGE_DELAY_MS` may be written `purge_delay_ms`.
-fn short_form(name: &str) -> Option<String> {
-    name.strip_prefix(OURS).map(str::to_ascii_lowercase)
+/// All the spellings that the environment knows.
+fn names(tunable: &'static Tunable) -> impl Iterator<Item = &'static str> {
+    [Some(tunable.heapwise), tunable.malloc, tunable.glibc].into_iter().flatten()
 }
 
-fn unknown(name: &str) -> Failure {
-    let mut ranked: Vec<(f64, String)> = known()
-        .map(|known| {
-            let short = short_form(known).unwrap_or_else(|| known.to_owned());
-            (likeness(name, known).max(likeness(name, &short)), short)
-        })
+/// `HEAPWISE_ARENA_MAX` may be written `arena_max`.
+fn short_form(tunable: &Tunable) -> String {
+    tunable.heapwise.strip_prefix(OURS).unwrap_or(tunable.heapwise).to_ascii_lowercase()
+}
+
+fn suggestion(name: &str) -> String {
+    let likeness = |known: &str| {
+        strsim::normalized_damerau_levenshtein(&name.to_ascii_lowercase(), &known.to_ascii_lowercase())
+    };
+    let mut ranked: Vec<(f64, String)> = TABLE
+        .iter()
+        .flat_map(|tunable| names(tunable).map(str::to_owned).chain([short_form(tunable)]))
+        .map(|known| (likeness(&known), known))
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
     let close: Vec<String> =
-        ranked.into_iter().take(3).filter(|(likeness, _)| *likeness > 0.4).map(|(_, name)| name).collect();
-    let hint = match close.as_slice() {
-        [] => "`heapwise run --help` names them all".to_owned(),
-        names => format!("did you mean {}?", names.join(" or ")),
-    };
-    Failure::new(USAGE, format!("unknown tunable `{name}`: {hint}"))
+        ranked.into_iter().take(3).filter(|(likeness, _)| *likeness > 0.5).map(|(_, name)| name).collect();
+    match close.as_slice() {
+        [] => "no such tunable; `heapwise run --help` lists them".to_owned(),
+        names => format!("no such tunable; did you mean {}?", names.join(" or ")),
+    }
 }
 
-fn likeness(a: &str, b: &str) -> f64 {
-    strsim::normalized_damerau_levenshtein(&a.to_ascii_lowercase(), &b.to_ascii_lowercase())
-}
-
-/// The list for `--help`.
+/// The list for `--help`: a name a paragraph, its other names behind it.
 pub fn help() -> String {
-    let names: Vec<String> = known().map(|name| short_form(name).unwrap_or_else(|| name.to_owned())).collect();
-    names.join(", ")
+    let mut text = String::new();
+    for tunable in TABLE {
+        let others: Vec<&str> = names(tunable).skip(1).collect();
+        let others = if others.is_empty() { String::new() } else { format!(" (also {})", others.join(", ")) };
+        text += &format!("  {}{others}\n", short_form(tunable));
+        for line in wrapped(&format!("{}; default {}", tunable.help, tunable.default), 80) {
+            text += &format!("          {line}\n");
+        }
+    }
+    text
+}
+
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -126,18 +136,28 @@ mod tests {
 
     #[test]
     fn short_names_mean_ours() {
-        assert_eq!(parse("purge_delay_ms=50").unwrap(), parse("HEAPWISE_PURGE_DELAY_MS=50").unwrap());
+        assert_eq!(parse("arena_max=2").unwrap(), parse("HEAPWISE_ARENA_MAX=2").unwrap());
     }
 
     #[test]
     fn a_typing_error_is_answered_with_the_right_name() {
-        let failure = parse("purge_dely_ms=50").unwrap_err();
+        let failure = parse("arena_maxx=2").unwrap_err();
         assert_eq!(failure.code, USAGE);
-        assert!(failure.to_string().contains("purge_delay_ms"), "{failure}");
+        assert!(failure.to_string().contains("did you mean arena_max"), "{failure}");
     }
 
     #[test]
-    fn a_value_cannot_smuggle_in_another_tunable() {
-        assert!(parse("glibc.malloc.arena_max=1:glibc.malloc.perturb=1").is_err());
+    fn what_the_library_would_ignore_is_refused() {
+        for argument in ["arena_max", "arena_max=", "arena_max=two", "mxfast=4096", "=1", "purge=1:arena_max=2"] {
+            assert_eq!(parse(argument).unwrap_err().code, USAGE, "{argument}");
+        }
+        assert!(parse("glibc.malloc.arena_max=1:glibc.malloc.perturb=1").is_err(), "one setting at a time");
+    }
+
+    #[test]
+    fn the_help_fits_and_names_all() {
+        let help = help();
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        assert!(TABLE.iter().all(|tunable| help.contains(&short_form(tunable))));
     }
 }

@@ -1,0 +1,79 @@
+//! What the tests of the command share: the command itself, a library, scripts.
+#![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+
+/// Whether this build carries the real library.
+pub fn has_library() -> bool {
+    fs::metadata(env!("HEAPWISE_SO")).is_ok_and(|so| so.len() > 0)
+}
+
+/// For tests that need the real library. A packaged crate has no sources of it;
+/// in the repository there is no excuse.
+macro_rules! needs_library {
+    () => {
+        if !crate::common::has_library() {
+            let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../libheapwise/Cargo.toml");
+            assert!(!std::path::Path::new(sources).exists(), "libheapwise.so did not build");
+            eprintln!("skipped: this build carries no libheapwise.so");
+            return;
+        }
+    };
+}
+pub(crate) use needs_library;
+
+/// The command, in a clean environment; with a stand-in where there is no library,
+/// for the tests that do not look at the heap.
+pub fn heapwise() -> Command {
+    let mut command = Command::new(program());
+    for name in ["LD_PRELOAD", "GLIBC_TUNABLES", "HEAPWISE_LIB", "HEAPWISE_REPORT_FILE", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    if !has_library() {
+        command.env("HEAPWISE_LIB", loaded_c_library());
+    }
+    command
+}
+
+/// Path of the command.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_heapwise"))
+}
+
+/// Harmless in LD_PRELOAD: every program has it anyway.
+fn loaded_c_library() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").expect("/proc is mounted");
+    let line = maps.lines().find(|line| line.contains("/libc.so")).expect("the tests run on glibc");
+    PathBuf::from(&line[line.find('/').expect("a path")..])
+}
+
+/// Writes an executable file.
+pub fn script(directory: &Path, name: &str, text: &str) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, text).expect("the temporary directory is writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    path
+}
+
+/// Compiles a C program; `None`, with a message, without a compiler or where `flags` cannot work.
+pub fn compile(directory: &Path, name: &str, source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let file = directory.join(format!("{name}.c"));
+    fs::write(&file, source).expect("the temporary directory is writable");
+    let program = directory.join(name);
+    let output = std::process::Command::new("cc").arg("-o").arg(&program).arg(&file).args(flags).output();
+    match output {
+        Ok(output) if output.status.success() => Some(program),
+        Ok(output) => {
+            eprintln!("skipped: cc {flags:?}: {}", String::from_utf8_lossy(&output.stderr));
+            None
+        }
+        Err(error) => {
+            eprintln!("skipped: cc: {error}");
+            None
+        }
+    }
+}
