@@ -38,7 +38,8 @@ pub fn check(name: &str) {
     let source = if c.is_file() { c } else { folder().join(format!("{name}.cpp")) };
     let expectation = Expectation::of(&source);
     let program = compile(&source, &expectation.libraries);
-    let mut command = on(Allocator::Heapwise, program);
+    let allocator = if expectation.preload { Allocator::Heapwise } else { Allocator::Glibc };
+    let mut command = on(allocator, program);
     command.args(&expectation.arguments);
     command.envs(expectation.environment.iter().map(|(name, value)| (name, value)));
     match library::shared() {

@@ -18,6 +18,7 @@
 //! | `env` | `NAME=VALUE` set for the program (repeatable) |
 //! | `args` | its arguments |
 //! | `libs` | further compiler arguments |
+//! | `preload` | `no`: the program itself decides when the library comes in |
 //! | `seconds` | its time limit |
 
 use std::fs;
@@ -41,6 +42,8 @@ pub struct Expectation {
     pub arguments: Vec<String>,
     /// Arguments for the compiler.
     pub libraries: Vec<String>,
+    /// Whether the library is preloaded.
+    pub preload: bool,
     /// Time limit.
     pub seconds: Option<u64>,
 }
@@ -58,7 +61,7 @@ impl Expectation {
             .and_then(|rest| rest.split_once("*/"))
             .map(|(comment, _)| comment)
             .unwrap_or_else(|| panic!("{} does not open with a comment", source.display()));
-        let mut expectation = Self::default();
+        let mut expectation = Self { preload: true, ..Self::default() };
         let mut in_summary = true;
         for line in comment.lines().map(|l| l.trim().trim_start_matches('*').trim()) {
             if line.is_empty() {
@@ -89,6 +92,7 @@ impl Expectation {
             }
             "args" => self.arguments.extend(words()),
             "libs" => self.libraries.extend(words()),
+            "preload" => self.preload = value != "no",
             "seconds" => self.seconds = Some(value.parse().expect("seconds: a number")),
             _ => unreachable!("key_of knows every key"),
         }
@@ -101,7 +105,8 @@ impl Expectation {
 }
 
 fn key_of(line: &str) -> Option<(&str, &str)> {
-    const KEYS: [&str; 8] = ["stderr", "or", "signal", "limit", "env", "args", "libs", "seconds"];
+    const KEYS: [&str; 9] =
+        ["stderr", "or", "signal", "limit", "env", "args", "libs", "preload", "seconds"];
     let (key, value) = line.split_once(':')?;
     KEYS.contains(&key).then(|| (key, value.trim()))
 }
