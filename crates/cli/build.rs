@@ -84,7 +84,11 @@ fn build(package: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
         let log = String::from_utf8_lossy(&output.stderr);
         eprintln!("{log}");
         let first = log.lines().find(|line| line.starts_with("error")).unwrap_or("no message");
-        return Err(format!("{first} ({}; run `cargo build --release -p libheapwise`)", output.status).into());
+        return Err(format!(
+            "{first} ({}; run `cargo build --release -p libheapwise`)",
+            output.status
+        )
+        .into());
     }
     Ok(release.join(SO))
 }
@@ -112,8 +116,15 @@ fn belongs_to_outer_build(name: &str) -> bool {
         "RUSTFLAGS",
         "TARGET",
     ];
-    const PREFIX: &[&str] =
-        &["CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_PROFILE_", "CARGO_UNSTABLE_", "DEP_"];
+    const PREFIX: &[&str] = &[
+        "CARGO_CFG_",
+        "CARGO_FEATURE_",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_PROFILE_",
+        "CARGO_UNSTABLE_",
+        "DEP_",
+    ];
     EXACT.contains(&name) || PREFIX.iter().any(|prefix| name.starts_with(prefix))
 }
 
@@ -135,5 +146,7 @@ fn variable(name: &str) -> Result<String, String> {
 
 /// Names the cache directory; the content itself is compared byte by byte.
 fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -37,8 +37,9 @@ pub fn locate() -> anyhow::Result<PathBuf> {
         let path = fs::canonicalize(&given).map_err(|error| {
             Failure::new(OURS, format!("{LIBRARY_ENV}={}: {error}", Path::new(&given).display()))
         })?;
-        preloadable(&path)
-            .map_err(|why| Failure::new(OURS, format!("{LIBRARY_ENV}={}: {why}", path.display())))?;
+        preloadable(&path).map_err(|why| {
+            Failure::new(OURS, format!("{LIBRARY_ENV}={}: {why}", path.display()))
+        })?;
         return Ok(path);
     }
     if let Some(found) = beside_executable() {
@@ -74,11 +75,14 @@ fn beside_executable() -> Option<PathBuf> {
     [directory.join(FILE_NAME), directory.join("../lib").join(FILE_NAME)]
         .into_iter()
         .filter_map(|candidate| fs::canonicalize(candidate).ok())
-        .find(|path| (EMBEDDED.is_empty() || is_embedded(path).unwrap_or(false)) && preloadable(path).is_ok())
+        .find(|path| {
+            (EMBEDDED.is_empty() || is_embedded(path).unwrap_or(false)) && preloadable(path).is_ok()
+        })
 }
 
 fn cache_directories() -> Vec<PathBuf> {
-    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut directories = Vec::new();
     if let Some(cache) = absolute("XDG_CACHE_HOME") {
         directories.push(cache.join("heapwise"));

@@ -33,8 +33,10 @@ pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> Vec<String> {
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells: Vec<String> =
-            cells.zip(columns.iter().zip(&widths)).map(|(cell, (column, width))| column.pad(cell, *width)).collect();
+        let cells: Vec<String> = cells
+            .zip(columns.iter().zip(&widths))
+            .map(|(cell, (column, width))| column.pad(cell, *width))
+            .collect();
         cells.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(&mut columns.iter().map(|column| column.heading()))];
@@ -54,6 +56,9 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["a".into(), "10 µs".into()], vec!["long".into(), "1 s".into()]];
-        assert_eq!(lines(&[Column::Left("NAME"), Column::Right("T")], &rows), ["NAME      T", "a     10 µs", "long    1 s"]);
+        assert_eq!(
+            lines(&[Column::Left("NAME"), Column::Right("T")], &rows),
+            ["NAME      T", "a     10 µs", "long    1 s"]
+        );
     }
 }

@@ -47,8 +47,12 @@ pub fn parse(argument: &str) -> Result<Setting, Failure> {
         return Err(refused(suggestion(name)));
     };
     match parse_value(value.as_bytes()) {
-        None => Err(refused("the value is not a number (decimal, 0x…, K, M and G may follow)".into())),
-        Some(number) if number > tunable.max => Err(refused(format!("the largest value is {}", tunable.max))),
+        None => {
+            Err(refused("the value is not a number (decimal, 0x…, K, M and G may follow)".into()))
+        }
+        Some(number) if number > tunable.max => {
+            Err(refused(format!("the largest value is {}", tunable.max)))
+        }
         Some(_) => Ok(Setting { name, value: value.to_owned() }),
     }
 }
@@ -86,7 +90,10 @@ fn short_form(tunable: &Tunable) -> String {
 
 fn suggestion(name: &str) -> String {
     let likeness = |known: &str| {
-        strsim::normalized_damerau_levenshtein(&name.to_ascii_lowercase(), &known.to_ascii_lowercase())
+        strsim::normalized_damerau_levenshtein(
+            &name.to_ascii_lowercase(),
+            &known.to_ascii_lowercase(),
+        )
     };
     let mut ranked: Vec<(f64, String)> = TABLE
         .iter()
@@ -94,8 +101,12 @@ fn suggestion(name: &str) -> String {
         .map(|known| (likeness(&known), known))
         .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let close: Vec<String> =
-        ranked.into_iter().take(3).filter(|(likeness, _)| *likeness > 0.5).map(|(_, name)| name).collect();
+    let close: Vec<String> = ranked
+        .into_iter()
+        .take(3)
+        .filter(|(likeness, _)| *likeness > 0.5)
+        .map(|(_, name)| name)
+        .collect();
     match close.as_slice() {
         [] => "no such tunable; `heapwise run --help` lists them".to_owned(),
         names => format!("no such tunable; did you mean {}?", names.join(" or ")),
@@ -107,7 +118,11 @@ pub fn help() -> String {
     let mut text = String::new();
     for tunable in TABLE {
         let others: Vec<&str> = names(tunable).skip(1).collect();
-        let others = if others.is_empty() { String::new() } else { format!(" (also {})", others.join(", ")) };
+        let others = if others.is_empty() {
+            String::new()
+        } else {
+            format!(" (also {})", others.join(", "))
+        };
         text += &format!("  {}{others}\n", short_form(tunable));
         for line in wrapped(&format!("{}; default {}", tunable.help, tunable.default), 80) {
             text += &format!("          {line}\n");
@@ -148,10 +163,15 @@ mod tests {
 
     #[test]
     fn what_the_library_would_ignore_is_refused() {
-        for argument in ["arena_max", "arena_max=", "arena_max=two", "mxfast=4096", "=1", "purge=1:arena_max=2"] {
+        for argument in
+            ["arena_max", "arena_max=", "arena_max=two", "mxfast=4096", "=1", "purge=1:arena_max=2"]
+        {
             assert_eq!(parse(argument).unwrap_err().code, USAGE, "{argument}");
         }
-        assert!(parse("glibc.malloc.arena_max=1:glibc.malloc.perturb=1").is_err(), "one setting at a time");
+        assert!(
+            parse("glibc.malloc.arena_max=1:glibc.malloc.perturb=1").is_err(),
+            "one setting at a time"
+        );
     }
 
     #[test]

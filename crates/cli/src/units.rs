@@ -74,14 +74,22 @@ mod tests {
         let shown = [0, 1023, 1024, 1536, 135_168, 1_048_575, 1_048_576, u64::MAX].map(bytes);
         assert_eq!(
             shown,
-            ["0 B", "1023 B", "1.00 KiB", "1.50 KiB", "132 KiB", "1.00 MiB", "1.00 MiB", "16.0 EiB"]
+            [
+                "0 B", "1023 B", "1.00 KiB", "1.50 KiB", "132 KiB", "1.00 MiB", "1.00 MiB",
+                "16.0 EiB"
+            ]
         );
     }
 
     #[test]
     fn durations_change_unit_without_a_fourth_digit() {
-        let shown = [999, 1_000, 999_499, 999_500, 1_240_000_000, 61_000_000_000, 3_660_000_000_000].map(duration);
-        assert_eq!(shown, ["999 ns", "1.00 µs", "999 µs", "1.00 ms", "1.24 s", "1 min 01 s", "1 h 01 min"]);
+        let shown =
+            [999, 1_000, 999_499, 999_500, 1_240_000_000, 61_000_000_000, 3_660_000_000_000]
+                .map(duration);
+        assert_eq!(
+            shown,
+            ["999 ns", "1.00 µs", "999 µs", "1.00 ms", "1.24 s", "1 min 01 s", "1 h 01 min"]
+        );
     }
 
     #[test]

@@ -21,7 +21,11 @@ fn ours(what: &'static str) -> impl Predicate<str> {
 fn the_exit_code_is_the_programs() {
     for mode in MODES {
         for code in [0, 1, 3, 255] {
-            heapwise().args(mode).args(["--", "sh", "-c", &format!("exit {code}")]).assert().code(code);
+            heapwise()
+                .args(mode)
+                .args(["--", "sh", "-c", &format!("exit {code}")])
+                .assert()
+                .code(code);
         }
     }
 }
@@ -38,7 +42,12 @@ fn a_program_killed_by_signal_n_gives_128_plus_n() {
 fn a_program_that_is_not_there_gives_127() {
     for mode in MODES {
         for name in ["no-such-program-here", "/no/such/program", ""] {
-            heapwise().args(mode).args(["--", name]).assert().code(127).stderr(starts_with("heapwise: "));
+            heapwise()
+                .args(mode)
+                .args(["--", name])
+                .assert()
+                .code(127)
+                .stderr(starts_with("heapwise: "));
         }
     }
 }
@@ -50,7 +59,12 @@ fn a_file_that_cannot_be_executed_gives_126() {
     fs::write(&plain, "text").unwrap();
     for mode in MODES {
         heapwise().args(mode).arg(&plain).assert().code(126).stderr(ours("not executable"));
-        heapwise().args(mode).arg(directory.path()).assert().code(126).stderr(ours("is a directory"));
+        heapwise()
+            .args(mode)
+            .arg(directory.path())
+            .assert()
+            .code(126)
+            .stderr(ours("is a directory"));
         heapwise().args(mode).arg("plain").env("PATH", directory.path()).assert().code(126);
     }
 }
@@ -87,14 +101,28 @@ fn a_script_without_a_first_line_runs_in_the_shell() {
 
 #[test]
 fn arguments_after_the_program_are_its_own() {
-    heapwise().args(["run", "echo", "--report", "-o", "x", "--", "y"]).assert().success().stdout("--report -o x -- y\n");
-    heapwise().args(["run", "--", "printf", "%s\n", "--help"]).assert().success().stdout("--help\n");
+    heapwise()
+        .args(["run", "echo", "--report", "-o", "x", "--", "y"])
+        .assert()
+        .success()
+        .stdout("--report -o x -- y\n");
+    heapwise()
+        .args(["run", "--", "printf", "%s\n", "--help"])
+        .assert()
+        .success()
+        .stdout("--help\n");
 }
 
 #[test]
 fn standard_input_is_forwarded() {
     for mode in MODES {
-        heapwise().args(mode).args(["--", "cat"]).write_stdin("in and out").assert().success().stdout("in and out");
+        heapwise()
+            .args(mode)
+            .args(["--", "cat"])
+            .write_stdin("in and out")
+            .assert()
+            .success()
+            .stdout("in and out");
     }
 }
 
@@ -119,7 +147,10 @@ fn tunables_become_environment() {
     let printed = |tunable: &str, name: &str| {
         let mut command = heapwise();
         command.env("GLIBC_TUNABLES", "glibc.malloc.perturb=1");
-        let output = command.args(["run", "--tunable", tunable, "--tunable", "top_pad=0", "printenv", name]).output().unwrap();
+        let output = command
+            .args(["run", "--tunable", tunable, "--tunable", "top_pad=0", "printenv", name])
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     assert_eq!(printed("arena_max=2", "HEAPWISE_ARENA_MAX"), "2");
@@ -133,9 +164,21 @@ fn tunables_become_environment() {
 
 #[test]
 fn an_unknown_tunable_gives_2_and_names_close_ones() {
-    heapwise().args(["run", "--tunable", "arena_maks=2", "true"]).assert().code(2).stderr(ours("arena_max"));
-    heapwise().args(["run", "--tunable", "arena_max", "true"]).assert().code(2).stderr(ours("NAME=VALUE"));
-    heapwise().args(["run", "--tunable", "mxfast=9999", "true"]).assert().code(2).stderr(ours("160"));
+    heapwise()
+        .args(["run", "--tunable", "arena_maks=2", "true"])
+        .assert()
+        .code(2)
+        .stderr(ours("arena_max"));
+    heapwise()
+        .args(["run", "--tunable", "arena_max", "true"])
+        .assert()
+        .code(2)
+        .stderr(ours("NAME=VALUE"));
+    heapwise()
+        .args(["run", "--tunable", "mxfast=9999", "true"])
+        .assert()
+        .code(2)
+        .stderr(ours("160"));
 }
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
@@ -146,8 +189,20 @@ fn a_static_program_is_refused_and_runs_anyway() {
     for (name, flags) in [("static", &["-static"][..]), ("static-pie", &["-static-pie"])] {
         let Some(program) = compile(directory.path(), name, HELLO, flags) else { continue };
         for mode in MODES {
-            heapwise().args(mode).arg(&program).assert().code(125).stdout("").stderr(ours("statically linked"));
-            heapwise().args(mode).arg("--anyway").arg(&program).assert().success().stdout("hello\n");
+            heapwise()
+                .args(mode)
+                .arg(&program)
+                .assert()
+                .code(125)
+                .stdout("")
+                .stderr(ours("statically linked"));
+            heapwise()
+                .args(mode)
+                .arg("--anyway")
+                .arg(&program)
+                .assert()
+                .success()
+                .stdout("hello\n");
         }
         let script = script(directory.path(), "script", &format!("#!{}\n", program.display()));
         heapwise().arg("run").arg(script).assert().code(125).stderr(ours("its interpreter"));
@@ -176,7 +231,8 @@ fn programs_for_other_machines_are_refused() {
         let mut bytes = own.clone();
         bytes[offset] = value;
         fs::write(directory.path().join(name), &bytes).unwrap();
-        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755))
+            .unwrap();
         directory.path().join(name)
     };
     // EI_CLASS: 1 is ELFCLASS32. e_machine: 243 is RISC-V.
@@ -195,13 +251,21 @@ fn a_broken_executable_is_an_error_not_a_panic() {
         // Whether the kernel takes it is the kernel's affair; we must not be what crashes.
         let output = heapwise().arg("run").arg(&path).output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && !complaint.contains("panicked"), "{length} bytes: {complaint}");
+        assert!(
+            !output.status.success() && !complaint.contains("panicked"),
+            "{length} bytes: {complaint}"
+        );
     }
 }
 
 #[test]
 fn a_library_that_is_not_there_gives_125() {
-    heapwise().env("HEAPWISE_LIB", "/no/such/lib.so").args(["run", "true"]).assert().code(125).stderr(ours("HEAPWISE_LIB"));
+    heapwise()
+        .env("HEAPWISE_LIB", "/no/such/lib.so")
+        .args(["run", "true"])
+        .assert()
+        .code(125)
+        .stderr(ours("HEAPWISE_LIB"));
 }
 
 #[test]

@@ -91,17 +91,20 @@ fn a_program_that_dies_of_a_forwarded_signal_gives_128_plus_n() {
 
 #[test]
 fn what_the_program_sends_to_its_group_does_not_come_back() {
-    let session = Session::start("trap 'echo USR1' USR1; echo ready; kill -USR1 0; sleep 0.3; echo end");
+    let session =
+        Session::start("trap 'echo USR1' USR1; echo ready; kill -USR1 0; sleep 0.3; echo end");
     assert_eq!(session.finish(), ("USR1\nend\n".into(), Some(0)));
 }
 
 #[test]
 fn stopped_and_continued_together() {
-    let session = Session::start("trap 'echo continued' CONT; echo ready; sleep 0.1; sleep 0.6; echo end");
+    let session =
+        Session::start("trap 'echo continued' CONT; echo ready; sleep 0.1; sleep 0.6; echo end");
     kill(session.pid(), Signal::SIGTSTP).unwrap();
     let supervisor = session.pid();
     wait_until("both are stopped", || {
-        state(supervisor) == Some('T') && children(supervisor).iter().all(|child| state(*child) == Some('T'))
+        state(supervisor) == Some('T')
+            && children(supervisor).iter().all(|child| state(*child) == Some('T'))
     });
     // As `fg` does it.
     killpg(supervisor, Signal::SIGCONT).unwrap();
@@ -121,7 +124,10 @@ fn continuing_us_alone_continues_the_program() {
 #[test]
 fn the_program_gets_the_signal_mask_and_dispositions_that_we_got() {
     let masks = |arguments: &[&str]| {
-        let output = common::heapwise().args(arguments).args(["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"]).output();
+        let output = common::heapwise()
+            .args(arguments)
+            .args(["grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"])
+            .output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     };
     assert_eq!(masks(&["run", "--report", "-o", "/dev/null", "--"]), masks(&["run", "--"]));

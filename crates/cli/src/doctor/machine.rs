@@ -43,7 +43,9 @@ fn kernel() -> Finding {
             match (version.major, version.minor) {
                 (..=3, _) => Finding::fail("kernel", found, "Heapwise needs Linux 4.4 or later"),
                 (4, ..=3) => Finding::fail("kernel", found, "Heapwise needs Linux 4.4 or later"),
-                (4, _) | (5, ..=9) => Finding::warn("kernel", found, "from 5.10 on, memory goes back in batches"),
+                (4, _) | (5, ..=9) => {
+                    Finding::warn("kernel", found, "from 5.10 on, memory goes back in batches")
+                }
                 _ => Finding::ok("kernel", found),
             }
         }
@@ -61,16 +63,24 @@ fn c_library() -> Finding {
     #[cfg(not(target_env = "gnu"))]
     {
         let _ = CStr::from_bytes_until_nul;
-        Finding::warn("C library", "this command is not linked against glibc", "programs to be preloaded must be")
+        Finding::warn(
+            "C library",
+            "this command is not linked against glibc",
+            "programs to be preloaded must be",
+        )
     }
 }
 
 fn page_size() -> Finding {
     match sysconf(SysconfVar::PAGE_SIZE) {
-        Ok(Some(size @ (4096 | 16384 | 65536))) => Finding::ok("page size", units::bytes(size as u64)),
-        Ok(Some(size)) => {
-            Finding::fail("page size", units::bytes(size as u64), "Heapwise knows pages of 4, 16 and 64 KiB")
+        Ok(Some(size @ (4096 | 16384 | 65536))) => {
+            Finding::ok("page size", units::bytes(size as u64))
         }
+        Ok(Some(size)) => Finding::fail(
+            "page size",
+            units::bytes(size as u64),
+            "Heapwise knows pages of 4, 16 and 64 KiB",
+        ),
         _ => Finding::warn("page size", "unknown", "sysconf(_SC_PAGESIZE) should answer"),
     }
 }
@@ -85,7 +95,9 @@ fn cores() -> Finding {
     if affine != online {
         found += &format!(" of {online}");
     }
-    if let Some(quota) = cgroup_values("cpu.max").filter_map(|text| quota(&text)).min_by(f64::total_cmp) {
+    if let Some(quota) =
+        cgroup_values("cpu.max").filter_map(|text| quota(&text)).min_by(f64::total_cmp)
+    {
         found += &format!(", cgroup quota {quota:.2}");
     }
     Finding::ok("cores", found)
@@ -137,7 +149,11 @@ fn memory_limit() -> Finding {
                 .collect();
             let found = format!("cgroup {}", parts.join(", "));
             if max.is_some_and(|max| max < 64 << 20) {
-                Finding::warn("memory limit", found, "little for a program with threads: MALLOC_ARENA_MAX=1 may help")
+                Finding::warn(
+                    "memory limit",
+                    found,
+                    "little for a program with threads: MALLOC_ARENA_MAX=1 may help",
+                )
             } else {
                 Finding::ok("memory limit", found)
             }
@@ -164,7 +180,9 @@ fn resource_limit(check: &'static str, resource: Resource, flag: &str) -> Findin
         Ok((soft, _)) => Finding::warn(
             check,
             units::bytes(soft),
-            format!("reserved address space counts too: `ulimit {flag} unlimited`, or MALLOC_ARENA_MAX=1"),
+            format!(
+                "reserved address space counts too: `ulimit {flag} unlimited`, or MALLOC_ARENA_MAX=1"
+            ),
         ),
         Err(errno) => Finding::ok(check, errno.desc()),
     }
@@ -179,15 +197,22 @@ fn map_count() -> Finding {
             format!("{limit} mappings a process"),
             format!("large chunks may fail: sysctl vm.max_map_count={USUAL}"),
         ),
-        Some(limit) => Finding::ok("map count", format!("{} mappings a process", units::count(limit))),
+        Some(limit) => {
+            Finding::ok("map count", format!("{} mappings a process", units::count(limit)))
+        }
         None => Finding::ok("map count", "not told"),
     }
 }
 
 fn randomisation() -> Finding {
-    let personality = nix::sys::personality::get().unwrap_or(nix::sys::personality::Persona::empty());
+    let personality =
+        nix::sys::personality::get().unwrap_or(nix::sys::personality::Persona::empty());
     if personality.contains(nix::sys::personality::Persona::ADDR_NO_RANDOMIZE) {
-        return Finding::warn("randomisation", "off for this process", "addresses can be guessed: not under setarch -R");
+        return Finding::warn(
+            "randomisation",
+            "off for this process",
+            "addresses can be guessed: not under setarch -R",
+        );
     }
     match read("/proc/sys/kernel/randomize_va_space").as_deref() {
         Some("2") => Finding::ok("randomisation", "2 (full)"),
@@ -224,6 +249,9 @@ mod tests {
 
     #[test]
     fn a_quota_is_a_number_of_cores() {
-        assert_eq!([quota("max 100000"), quota("150000 100000"), quota("")], [None, Some(1.5), None]);
+        assert_eq!(
+            [quota("max 100000"), quota("150000 100000"), quota("")],
+            [None, Some(1.5), None]
+        );
     }
 }

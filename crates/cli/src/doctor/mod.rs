@@ -84,8 +84,10 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn print(findings: &[Finding], out: &mut impl Write) -> std::io::Result<()> {
-    let rows: Vec<Vec<String>> =
-        findings.iter().map(|finding| vec![finding.check.to_owned(), finding.found.clone()]).collect();
+    let rows: Vec<Vec<String>> = findings
+        .iter()
+        .map(|finding| vec![finding.check.to_owned(), finding.found.clone()])
+        .collect();
     let lines = table::lines(&[Column::Left(""), Column::Left("")], &rows);
     for (finding, line) in findings.iter().zip(lines.iter().skip(1)) {
         let (word, style) = match finding.grade {

@@ -22,7 +22,11 @@ pub fn examine() -> Vec<Finding> {
             format!("{}", file.path().parent().unwrap_or(Path::new("/")).display()),
             "/dev/shm is missing, read-only or full: reports may cost disk writes",
         ),
-        Err(error) => Finding::fail("report file", error.to_string(), "make /dev/shm or /tmp writable, with 20 MiB free"),
+        Err(error) => Finding::fail(
+            "report file",
+            error.to_string(),
+            "make /dev/shm or /tmp writable, with 20 MiB free",
+        ),
     });
     match library::locate() {
         Ok(path) => {
@@ -67,7 +71,12 @@ fn loads(library: &Path, file: &ReportFile) -> Result<String, (String, String)> 
         .env(REPORT_ENV, file.path())
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| (format!("{}: {error}", program.display()), "check the program's permissions".to_owned()))?;
+        .map_err(|error| {
+            (
+                format!("{}: {error}", program.display()),
+                "check the program's permissions".to_owned(),
+            )
+        })?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     let complaint = complaint.lines().next().unwrap_or("without a message");
     if !output.status.success() {
@@ -78,9 +87,11 @@ fn loads(library: &Path, file: &ReportFile) -> Result<String, (String, String)> 
     }
     let records = file.read().map(|contents| contents.records).unwrap_or_default();
     match records.first() {
-        Some(record) => {
-            Ok(format!("{} made {} calls to it", record.comm, record.malloc_calls + record.calloc_calls + record.free_calls))
-        }
+        Some(record) => Ok(format!(
+            "{} made {} calls to it",
+            record.comm,
+            record.malloc_calls + record.calloc_calls + record.free_calls
+        )),
         None => Err((
             format!("{} ran, but the library did not load: {complaint}", program.display()),
             "was it built for another C library, or is HEAPWISE_LIB another library?".to_owned(),

@@ -11,8 +11,8 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use heapwise_layout::report::{
-    REPORT_FILE_BYTES, REPORT_HEADER_BYTES, REPORT_MAGIC, REPORT_SLOT_BYTES, REPORT_SLOTS, REPORT_VERSION,
-    ReportHeader, slot_offset,
+    REPORT_FILE_BYTES, REPORT_HEADER_BYTES, REPORT_MAGIC, REPORT_SLOT_BYTES, REPORT_SLOTS,
+    REPORT_VERSION, ReportHeader, slot_offset,
 };
 use nix::sys::statvfs::statvfs;
 
@@ -42,7 +42,12 @@ impl ReportFile {
         for directory in [PathBuf::from(SHARED_MEMORY), env::temp_dir(), PathBuf::from("/tmp")] {
             match Self::create_in(&directory) {
                 Ok(made) => return Ok(made),
-                Err(error) => last = Some(io::Error::new(error.kind(), format!("{}: {error}", directory.display()))),
+                Err(error) => {
+                    last = Some(io::Error::new(
+                        error.kind(),
+                        format!("{}: {error}", directory.display()),
+                    ))
+                }
             }
         }
         Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
@@ -51,15 +56,19 @@ impl ReportFile {
     fn create_in(directory: &Path) -> io::Result<Self> {
         // A hole that cannot be filled would kill the program with SIGBUS.
         let room = statvfs(directory)?;
-        if room.blocks_available() as u64 * room.fragment_size() as u64 <= REPORT_FILE_BYTES as u64 {
+        if room.blocks_available() as u64 * room.fragment_size() as u64 <= REPORT_FILE_BYTES as u64
+        {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         let mut attempt = 0;
         let (file, path) = loop {
             let path = directory.join(format!("heapwise-report-{}-{attempt}", std::process::id()));
-            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)
+            {
                 Ok(file) => break (file, path),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 1000 => {
+                    attempt += 1
+                }
                 Err(error) => return Err(error),
             }
         };

@@ -142,7 +142,10 @@ pub struct Calls {
 impl Calls {
     /// Requests for memory.
     pub fn allocations(&self) -> u64 {
-        self.malloc.saturating_add(self.calloc).saturating_add(self.realloc).saturating_add(self.aligned)
+        self.malloc
+            .saturating_add(self.calloc)
+            .saturating_add(self.realloc)
+            .saturating_add(self.aligned)
     }
 }
 
@@ -214,7 +217,8 @@ impl Report {
             // An image that ran its exit handlers is not replaced: a later one with
             // this pid is another process.
             let earlier = processes.iter_mut().rev().find(|earlier| earlier.pid == record.pid);
-            let replaces = earlier.filter(|earlier| earlier.state != State::Exited && !record.forked);
+            let replaces =
+                earlier.filter(|earlier| earlier.state != State::Exited && !record.forked);
             let generation = replaces.map_or(0, |earlier| {
                 earlier.state = State::Replaced;
                 earlier.generation + 1
@@ -257,7 +261,9 @@ impl Report {
 impl Kernel {
     fn new(outcome: &Outcome) -> Self {
         let usage = &outcome.usage;
-        let ns = |time: libc::timeval| (time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_usec as u64 * 1000;
+        let ns = |time: libc::timeval| {
+            (time.tv_sec as u64).saturating_mul(1_000_000_000) + time.tv_usec as u64 * 1000
+        };
         Self {
             wall_ns: outcome.wall.as_nanos() as u64,
             user_ns: ns(usage.ru_utime),
@@ -302,7 +308,8 @@ impl Process {
             calls,
             thread_cache: ThreadCache {
                 hits: record.cache_hits,
-                hit_rate: (allocations > 0).then(|| (record.cache_hits as f64 / allocations as f64).min(1.0)),
+                hit_rate: (allocations > 0)
+                    .then(|| (record.cache_hits as f64 / allocations as f64).min(1.0)),
                 frees: record.cache_frees,
                 foreign_frees: record.foreign_frees,
                 made: record.caches,

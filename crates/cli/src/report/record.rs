@@ -125,7 +125,8 @@ fn word(slot: &[u8], offset: usize) -> u64 {
 
 /// A process may call itself anything, escape sequences included.
 fn comm(slot: &[u8]) -> String {
-    let words = [0, 8].map(|offset| word(slot, offset_of!(ProcessRecord, comm) + offset).to_le_bytes());
+    let words =
+        [0, 8].map(|offset| word(slot, offset_of!(ProcessRecord, comm) + offset).to_le_bytes());
     let bytes = words.concat();
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     printable(&String::from_utf8_lossy(&bytes[..end]))

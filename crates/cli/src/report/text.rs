@@ -10,8 +10,9 @@ use crate::run::supervise::End;
 use crate::table::{self, Column};
 use crate::units::{bytes, count, duration, percent};
 
-/// Longer tables of processes are cut to the greatest by peak RSS.
-const MOST_ROWS: usize = 40;
+/// Longer tables of processes are cut to the greatest by peak RSS: the program's own section
+/// should stay on the screen.
+const MOST_ROWS: usize = 20;
 const HEADING: Style = Style::new().bold();
 const NOTICE: Style = AnsiColor::Yellow.on_default();
 /// Labels are this wide.
@@ -35,7 +36,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
             writeln!(out)?;
             process(out, main)?;
         }
-        None if report.library.is_none() => notice(out, "ran without the library, as --anyway asked")?,
+        None if report.library.is_none() => {
+            notice(out, "ran without the library, as --anyway asked")?
+        }
         None => {
             let name = report.command.first().map_or("", String::as_str);
             let text = format!("{} {}: the library did not load", report.pid, printable(name));
@@ -49,20 +52,39 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         table_of(out, report, others)?;
     }
     if report.processes_lost > 0 {
-        let text = format!("{} more processes found the report file full", count(report.processes_lost.into()));
+        let text = format!(
+            "{} more processes found the report file full",
+            count(report.processes_lost.into())
+        );
         notice(out, &text)?;
     }
     Ok(())
 }
 
 fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
-    writeln!(out, "{HEADING}process {} {}{HEADING:#}", process.pid, process.comm)?;
-    row(out, "RSS", format!("{} peak, {} at the end", bytes(process.rss_peak_bytes), bytes(process.rss_last_bytes)))?;
+    let after = match process.generation {
+        0 => String::new(),
+        generation => format!(", after {}", plural(generation.into(), "exec", "execs")),
+    };
+    writeln!(out, "{HEADING}process {} {}{after}{HEADING:#}", process.pid, process.comm)?;
+    row(
+        out,
+        "RSS",
+        format!(
+            "{} peak, {} at the end",
+            bytes(process.rss_peak_bytes),
+            bytes(process.rss_last_bytes)
+        ),
+    )?;
     row(out, "page faults", faults(process.minor_faults, process.major_faults))?;
 
     let calls = &process.calls;
-    let kinds =
-        [("malloc", calls.malloc), ("calloc", calls.calloc), ("realloc", calls.realloc), ("aligned", calls.aligned)];
+    let kinds = [
+        ("malloc", calls.malloc),
+        ("calloc", calls.calloc),
+        ("realloc", calls.realloc),
+        ("aligned", calls.aligned),
+    ];
     row(out, "allocations", format!("{}: {}", count(calls.allocations()), listed(&kinds)))?;
     row(out, "frees", count(calls.free))?;
     if calls.failed > 0 {
@@ -80,7 +102,11 @@ fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
         ),
     )?;
     if cache.foreign_frees > 0 {
-        row(out, "foreign frees", format!("{} sent home to their arenas", count(cache.foreign_frees)))?;
+        row(
+            out,
+            "foreign frees",
+            format!("{} sent home to their arenas", count(cache.foreign_frees)),
+        )?;
     }
 
     let kernel = &process.kernel_calls;
@@ -116,7 +142,15 @@ fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
             plural(heap.mapped_chunks, "chunk", "chunks")
         ),
     )?;
-    row(out, "idle at exit", format!("{} in thread caches, {} in bins and tops", bytes(heap.cached_bytes), bytes(heap.free_bytes)))?;
+    row(
+        out,
+        "idle at exit",
+        format!(
+            "{} in thread caches, {} in bins and tops",
+            bytes(heap.cached_bytes),
+            bytes(heap.free_bytes)
+        ),
+    )?;
     if let Some(why) = lag(process.state) {
         notice(out, why)?;
     }
@@ -128,6 +162,10 @@ fn table_of(out: &mut impl Write, report: &Report, mut others: Vec<&Process>) ->
     let total = others.len();
     writeln!(out, "{HEADING}other process images: {}{HEADING:#}", count(total as u64))?;
     if total > MOST_ROWS {
+        // A shell's fork that went on to exec is the least of them.
+        others.retain(|process| (process.origin, process.state) != (Origin::Fork, State::Replaced));
+    }
+    if others.len() > MOST_ROWS {
         // Chosen by size, shown in the order of their start.
         let mut peaks: Vec<u64> = others.iter().map(|process| process.rss_peak_bytes).collect();
         peaks.sort_unstable_by(|a, b| b.cmp(a));
@@ -168,10 +206,17 @@ fn table_of(out: &mut impl Write, report: &Report, mut others: Vec<&Process>) ->
         writeln!(out, "  {line}")?;
     }
     if rows.len() < total {
-        writeln!(out, "  … and {} smaller ones; --report=json has them all", count((total - rows.len()) as u64))?;
+        writeln!(
+            out,
+            "  … and {} more, smaller or soon replaced by exec; --report=json has them all",
+            count((total - rows.len()) as u64)
+        )?;
     }
     if others.iter().any(|process| !process.exact) {
-        writeln!(out, "  * ended without exit handlers, was replaced or still runs: the figures lag behind")?;
+        writeln!(
+            out,
+            "  * ended without exit handlers, was replaced or still runs: the figures lag behind"
+        )?;
     }
     Ok(())
 }
@@ -198,7 +243,9 @@ fn state(process: &Process, report: &Report) -> String {
 fn lag(state: State) -> Option<&'static str> {
     match state {
         State::Exited => None,
-        State::Ended | State::Replaced => Some("ended without running its exit handlers: the figures lag behind its end"),
+        State::Ended | State::Replaced => {
+            Some("ended without running its exit handlers: the figures lag behind its end")
+        }
         State::Running => Some("still runs: the figures are those of its last update"),
     }
 }
@@ -207,7 +254,8 @@ fn end(end: End) -> String {
     match end {
         End::Exited { code } => format!("exit code {code}"),
         End::Killed { signal, core_dumped } => {
-            let name = nix::sys::signal::Signal::try_from(signal).map_or("a real-time signal", |signal| signal.as_str());
+            let name = nix::sys::signal::Signal::try_from(signal)
+                .map_or("a real-time signal", |signal| signal.as_str());
             let core = if core_dumped { ", core dumped" } else { "" };
             format!("killed by signal {signal} ({name}{core})")
         }
@@ -219,7 +267,8 @@ fn faults(minor: u64, major: u64) -> String {
 }
 
 fn listed(kinds: &[(&str, u64)]) -> String {
-    let parts: Vec<String> = kinds.iter().map(|(name, calls)| format!("{name} {}", count(*calls))).collect();
+    let parts: Vec<String> =
+        kinds.iter().map(|(name, calls)| format!("{name} {}", count(*calls))).collect();
     parts.join(", ")
 }
 

@@ -52,7 +52,11 @@ pub struct RunArgs {
 
 /// Runs the program; without `--report` this process becomes it.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let settings = args.tunables.iter().map(|argument| tunables::parse(argument)).collect::<Result<Vec<_>, _>>()?;
+    let settings = args
+        .tunables
+        .iter()
+        .map(|argument| tunables::parse(argument))
+        .collect::<Result<Vec<_>, _>>()?;
     let Some((name, arguments)) = args.command.split_first() else {
         anyhow::bail!("no program given");
     };
@@ -71,10 +75,12 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         return Err(preflight::exec_failure(&program, &error).into());
     };
     let mut destination = Destination::open(args.output.as_deref())?;
-    let file = ReportFile::create()
-        .map_err(|error| Failure::new(OURS, format!("cannot make the file that the report is collected in: {error}")))?;
+    let file = ReportFile::create().map_err(|error| {
+        Failure::new(OURS, format!("cannot make the file that the report is collected in: {error}"))
+    })?;
     command.env(REPORT_ENV, file.path());
-    let outcome = supervise::supervise(&mut command).map_err(|error| preflight::exec_failure(&program, &error))?;
+    let outcome = supervise::supervise(&mut command)
+        .map_err(|error| preflight::exec_failure(&program, &error))?;
 
     // From here on the exit code is the program's, whatever becomes of the report.
     let code = ExitCode::from(outcome.end.exit_code());
@@ -87,7 +93,11 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     if let Err(error) = written {
         let place = args.output.as_deref().unwrap_or(Path::new("standard error"));
-        crate::complain(&format!("{}: cannot write the report: {}", place.display(), program::plain(&error)));
+        crate::complain(&format!(
+            "{}: cannot write the report: {}",
+            place.display(),
+            program::plain(&error)
+        ));
     }
     Ok(code)
 }
@@ -99,7 +109,10 @@ fn may_preload(program: &Path, anyway: bool) -> Result<bool, Failure> {
         Verdict::CannotPreload(_) if anyway => Ok(false),
         Verdict::CannotPreload(why) => Err(Failure::new(
             OURS,
-            format!("{} cannot be preloaded: {why}; --anyway runs it on its own heap", program.display()),
+            format!(
+                "{} cannot be preloaded: {why}; --anyway runs it on its own heap",
+                program.display()
+            ),
         )),
         Verdict::MissingInterpreter(why) => {
             Err(Failure::new(NOT_FOUND, format!("{} cannot run: {why}", program.display())))
@@ -130,9 +143,9 @@ enum Destination {
 impl Destination {
     fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Stderr) };
-        File::create(path)
-            .map(Self::File)
-            .map_err(|error| Failure::new(OURS, format!("{}: {}", path.display(), program::plain(&error))))
+        File::create(path).map(Self::File).map_err(|error| {
+            Failure::new(OURS, format!("{}: {}", path.display(), program::plain(&error)))
+        })
     }
 
     fn write(&mut self, report: &Report, format: Format) -> io::Result<()> {
@@ -157,6 +170,9 @@ mod tests {
     #[test]
     fn ours_comes_first_and_once() {
         let list = |before: &str| preload_list(Path::new("/h.so"), Some(OsStr::new(before)));
-        assert_eq!([list(""), list("a.so b.so"), list("x.so:/h.so")], ["/h.so", "/h.so:a.so:b.so", "/h.so:x.so"]);
+        assert_eq!(
+            [list(""), list("a.so b.so"), list("x.so:/h.so")],
+            ["/h.so", "/h.so:a.so:b.so", "/h.so:x.so"]
+        );
     }
 }

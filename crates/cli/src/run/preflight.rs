@@ -51,7 +51,11 @@ pub fn inspect(program: &Path) -> Verdict {
             return Verdict::Fine;
         }
         if head.starts_with(&elf::ELFMAG) {
-            let prefix = if depth == 0 { String::new() } else { format!("its interpreter {} ", path.display()) };
+            let prefix = if depth == 0 {
+                String::new()
+            } else {
+                format!("its interpreter {} ", path.display())
+            };
             return match inspect_elf(&path, file, &head) {
                 Verdict::CannotPreload(why) => Verdict::CannotPreload(prefix + &why),
                 Verdict::MissingInterpreter(why) => Verdict::MissingInterpreter(prefix + &why),
@@ -73,7 +77,8 @@ pub fn inspect(program: &Path) -> Verdict {
 fn interpreter_of_script(head: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
     let line = head.strip_prefix(b"#!").and_then(|rest| rest.split(|byte| *byte == b'\n').next());
-    let word = line.and_then(|line| line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty()));
+    let word = line
+        .and_then(|line| line.split(|byte| b" \t".contains(byte)).find(|word| !word.is_empty()));
     match word {
         Some(word) => PathBuf::from(std::ffi::OsStr::from_bytes(word)),
         None => PathBuf::from("/bin/sh"),
@@ -100,37 +105,55 @@ fn inspect_elf(path: &Path, file: File, head: &[u8]) -> Verdict {
             std::env::consts::ARCH
         ));
     }
-    let loader = elf.elf_program_headers().iter().find_map(|segment| segment.interpreter(endian, &cache).ok().flatten());
+    let loader = elf
+        .elf_program_headers()
+        .iter()
+        .find_map(|segment| segment.interpreter(endian, &cache).ok().flatten());
     let Some(loader) = loader else {
         return if is_loader(path) {
             Verdict::Fine
         } else {
-            Verdict::CannotPreload("is statically linked, so no dynamic loader runs that would load the library".into())
+            Verdict::CannotPreload(
+                "is statically linked, so no dynamic loader runs that would load the library"
+                    .into(),
+            )
         };
     };
     let loader = String::from_utf8_lossy(loader).into_owned();
     if !Path::new(&loader).exists() {
-        return Verdict::MissingInterpreter(format!("it asks for the loader {loader}, which does not exist"));
+        return Verdict::MissingInterpreter(format!(
+            "it asks for the loader {loader}, which does not exist"
+        ));
     }
     if loader.contains("ld-musl") {
-        return Verdict::CannotPreload(format!("is linked against musl ({loader}), the library needs glibc"));
+        return Verdict::CannotPreload(format!(
+            "is linked against musl ({loader}), the library needs glibc"
+        ));
     }
     if loader.contains("/linker64") {
-        return Verdict::CannotPreload(format!("is linked against bionic ({loader}), the library needs glibc"));
+        return Verdict::CannotPreload(format!(
+            "is linked against bionic ({loader}), the library needs glibc"
+        ));
     }
     match raises_privileges(path) {
-        Some(how) => {
-            Verdict::CannotPreload(format!("{how}, and the dynamic loader ignores LD_PRELOAD in such programs"))
-        }
+        Some(how) => Verdict::CannotPreload(format!(
+            "{how}, and the dynamic loader ignores LD_PRELOAD in such programs"
+        )),
         None => Verdict::Fine,
     }
 }
 
 /// `ld.so PROGRAM` has no loader of its own, yet honours LD_PRELOAD.
 fn is_loader(path: &Path) -> bool {
-    fs::canonicalize(path).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).is_some_and(
-        |name| name.starts_with("ld-linux") || name.starts_with("ld.so") || name.starts_with("ld-2.") || name.starts_with("ld64"),
-    )
+    fs::canonicalize(path)
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .is_some_and(|name| {
+            name.starts_with("ld-linux")
+                || name.starts_with("ld.so")
+                || name.starts_with("ld-2.")
+                || name.starts_with("ld64")
+        })
 }
 
 /// Whether the kernel would set AT_SECURE, and why; see `execve(2)` and `ld.so(8)`.
@@ -139,7 +162,8 @@ fn raises_privileges(path: &Path) -> Option<String> {
         return Some("would run with other effective than real user or group IDs".into());
     }
     let metadata = fs::metadata(path).ok()?;
-    if statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID)) || no_new_privileges() {
+    if statvfs(path).is_ok_and(|fs| fs.flags().contains(FsFlags::ST_NOSUID)) || no_new_privileges()
+    {
         return None;
     }
     let mode = metadata.mode();
@@ -166,7 +190,9 @@ fn has_file_capabilities(path: &Path) -> bool {
     let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: both strings are NUL-terminated and outlive the call; a null buffer
     // of size 0 asks for the attribute's length only, so nothing is written.
-    let length = unsafe { libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0) };
+    let length = unsafe {
+        libc::getxattr(path.as_ptr(), c"security.capability".as_ptr(), std::ptr::null_mut(), 0)
+    };
     length > 0
 }
 
@@ -192,6 +218,7 @@ fn machine_name(machine: u16) -> String {
 /// The exec itself can still fail, for instance between this check and the call.
 pub fn exec_failure(program: &Path, error: &std::io::Error) -> crate::failure::Failure {
     use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND};
-    let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+    let code =
+        if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
     Failure::new(code, format!("{}: {}", program.display(), plain(error)))
 }

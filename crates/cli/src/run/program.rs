@@ -25,14 +25,20 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
         return match obstacle(&path) {
             None => Ok(path),
             Some(Obstacle::Missing(why)) => Err(Failure::new(NOT_FOUND, format!("{shown}: {why}"))),
-            Some(Obstacle::NotExecutable(why)) => Err(Failure::new(NOT_EXECUTABLE, format!("{shown}: {why}"))),
+            Some(Obstacle::NotExecutable(why)) => {
+                Err(Failure::new(NOT_EXECUTABLE, format!("{shown}: {why}")))
+            }
         };
     }
     let search = env::var_os("PATH").unwrap_or_else(|| OsString::from(DEFAULT_PATH));
     let mut refused = None;
     for directory in env::split_paths(&search).filter(|_| !name.is_empty()) {
         // An empty entry means the current directory.
-        let path = if directory.as_os_str().is_empty() { Path::new(".").join(name) } else { directory.join(name) };
+        let path = if directory.as_os_str().is_empty() {
+            Path::new(".").join(name)
+        } else {
+            directory.join(name)
+        };
         match obstacle(&path) {
             None => return Ok(path),
             Some(Obstacle::NotExecutable(why)) => {

@@ -133,7 +133,9 @@ impl Arrival {
         let wanted = match self.signal {
             libc::SIGCONT => child_is_stopped,
             _ if self.sent_by(child) => false,
-            libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGWINCH => self.code != libc::SI_KERNEL,
+            libc::SIGINT | libc::SIGQUIT | libc::SIGTSTP | libc::SIGWINCH => {
+                self.code != libc::SI_KERNEL
+            }
             libc::SIGHUP => self.code != libc::SI_KERNEL || leads_session(),
             _ => true,
         };

@@ -30,7 +30,14 @@ pub(crate) use needs_library;
 /// for the tests that do not look at the heap.
 pub fn heapwise() -> Command {
     let mut command = Command::new(program());
-    for name in ["LD_PRELOAD", "GLIBC_TUNABLES", "HEAPWISE_LIB", "HEAPWISE_REPORT_FILE", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for name in [
+        "LD_PRELOAD",
+        "GLIBC_TUNABLES",
+        "HEAPWISE_LIB",
+        "HEAPWISE_REPORT_FILE",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+    ] {
         command.env_remove(name);
     }
     if !has_library() {
@@ -64,7 +71,8 @@ pub fn compile(directory: &Path, name: &str, source: &str, flags: &[&str]) -> Op
     let file = directory.join(format!("{name}.c"));
     fs::write(&file, source).expect("the temporary directory is writable");
     let program = directory.join(name);
-    let output = std::process::Command::new("cc").arg("-o").arg(&program).arg(&file).args(flags).output();
+    let output =
+        std::process::Command::new("cc").arg("-o").arg(&program).arg(&file).args(flags).output();
     match output {
         Ok(output) if output.status.success() => Some(program),
         Ok(output) => {
