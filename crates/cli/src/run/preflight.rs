@@ -52,7 +52,7 @@ pub fn inspect(program: &Path) -> Verdict {
         }
         if head.starts_with(&elf::ELFMAG) {
             let prefix = if depth == 0 {
-                String::new()
+                "it ".to_owned()
             } else {
                 format!("its interpreter {} ", path.display())
             };
