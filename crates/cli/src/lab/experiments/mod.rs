@@ -36,6 +36,7 @@ mod thread_arenas;
 mod three_sizes;
 mod threshold_env;
 mod trim;
+mod two_owners;
 mod vec_growth;
 
 use super::experiment::Experiment;
@@ -79,6 +80,7 @@ pub static ALL: &[&Experiment] = &[
     &brk_blocked::EXPERIMENT,
     &brk_never::EXPERIMENT,
     &double_free::EXPERIMENT,
+    &two_owners::EXPERIMENT,
 ];
 
 #[cfg(test)]
