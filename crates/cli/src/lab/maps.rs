@@ -21,9 +21,10 @@ impl Region {
         self.end - self.start
     }
 
-    /// Private memory without a file or a label, readable and writable.
+    /// Private memory without a file, not labelled by the kernel, readable and writable.
+    /// (`[anon:…]` is a name that a program gave it.)
     pub fn is_anonymous(&self) -> bool {
-        self.path.is_empty() && self.perms == "rw-p"
+        (self.path.is_empty() || self.path.starts_with("[anon:")) && self.perms == "rw-p"
     }
 
     fn parse(line: &str) -> Option<Self> {
