@@ -11,12 +11,14 @@
 //! `HEAPWISE_LIB=/path/libheapwise.so` tests that library instead of building
 //! one; `HEAPWISE_LIB=none` runs everything on the C library's own malloc,
 //! which checks the programs rather than the allocator.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod allocator;
+pub mod compare;
 pub mod compile;
 pub mod conformance;
 pub mod expect;
+mod group;
 pub mod library;
 pub mod misuse;
 pub mod program;

@@ -1,6 +1,7 @@
 //! Running a program to its end or to its time limit.
 
 use crate::allocator::Allocator;
+use crate::group;
 use crate::workspace::Scratch;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -139,9 +140,7 @@ pub fn run(mut command: Command, input: Option<&Path>, limit: Duration) -> Outco
             break Some(status);
         }
         if start.elapsed() > limit {
-            // The group is the child's own: nobody else's process is in it.
-            let _ = Command::new("kill").arg("-9").arg(format!("-{}", child.id())).status();
-            let _ = child.wait();
+            group::end(&mut child);
             break None;
         }
         thread::sleep(pause);
