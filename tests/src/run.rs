@@ -149,3 +149,24 @@ pub fn run(mut command: Command, input: Option<&Path>, limit: Duration) -> Outco
     let read = |path| fs::read(path).expect("scratch files can be read");
     Outcome { status, stdout: read(&out), stderr: read(&err), elapsed: start.elapsed() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_its_children_and_nobody_else() {
+        let mut bystander = Command::new("sleep").arg("30").spawn().expect("sleep starts");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 5 & echo $!; wait"]);
+        let outcome = run(command, None, Duration::from_millis(500));
+        assert!(outcome.status.is_none());
+        let grandchild = outcome.stdout_text();
+        // It is init's to bury now; until then it is a zombie.
+        let state = fs::read_to_string(format!("/proc/{}/stat", grandchild.trim()));
+        assert!(state.is_err() || state.is_ok_and(|s| s.contains(") Z ")));
+        assert!(bystander.try_wait().expect("a child can be asked").is_none());
+        bystander.kill().expect("a child can be killed");
+        let _ = bystander.wait();
+    }
+}
