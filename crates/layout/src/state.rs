@@ -48,8 +48,8 @@ pub struct HeapInfo {
     pub reserved_end: Cell<usize>,
     /// 1 for a stretch of the program break, 0 for a reserved heap.
     pub on_break: Cell<usize>,
-    /// Keeps the size a multiple of 64.
-    pub unused: Cell<usize>,
+    /// Address of the first fencepost once a newer heap has taken over, 0 before.
+    pub fence: Cell<usize>,
 }
 
 /// One class of a thread cache: a list of ready chunks and how long it may get.

@@ -1,2 +1,50 @@
-//! The allocator.
+//! The Heapwise allocator: a chunk heap under a thread cache, over a small
+//! [`Os`](os::Os) trait.
+//!
+//! ```text
+//! malloc ─► thread cache ─► fastbin ─► small ─► unsorted ─► large ─► top ─► kernel
+//!             cache.rs      bins/                            cut.rs   top.rs, heap.rs, large.rs
+//! free ───► thread cache ─► (over its bound) ─► fastbin, or merged ─► unsorted, top
+//!             cache.rs                           merge.rs              purge.rs gives pages back
+//!           another's chunk ─► outbox ─► inbox   foreign.rs, inbox.rs
+//! ```
+//! `no_std`, no heap of its own. [`root::Allocator`] is generic over its
+//! platform; [`global`] is the one that a process uses.
 #![no_std]
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+#[cfg(test)]
+extern crate std;
+
+mod arena;
+mod bins;
+pub mod cache;
+pub mod check;
+mod chunk;
+mod cut;
+mod entry;
+pub mod fatal;
+mod foreign;
+#[cfg(feature = "global")]
+pub mod global;
+mod heap;
+pub mod inbox;
+mod kernel;
+mod large;
+#[cfg(feature = "global")]
+pub mod linux;
+mod lock;
+mod merge;
+pub mod os;
+mod purge;
+#[cfg(feature = "global")]
+mod report;
+pub mod root;
+pub mod stats;
+pub mod threads;
+mod top;
+mod trim;
+pub mod tunables;
+
+pub use root::Allocator;
+pub use threads::Slot;

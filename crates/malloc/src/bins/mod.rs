@@ -1,0 +1,6 @@
+//! The five kinds of bins: fast, unsorted, small, large, and the top behind them.
+
+mod fast;
+mod large;
+mod small;
+mod unsorted;

@@ -1,0 +1,357 @@
+//! The thread cache: ready chunks a class, refilled in runs, flushed by halves.
+//!
+//! ```text
+//! bin 3 (48 bytes): head ─► chunk ─► chunk ─► 0      newest first, linked through user pointers
+//! ```
+//! To the arena a cached chunk is in use; its tag is 0, so a second free of it
+//! cannot pass. How long a list may get adapts: an overflow flushes half; one
+//! more without a refill between halves the bound; demand that comes back
+//! doubles what the bound had been. So one-way frees keep little here and
+//! swings keep what they need.
+
+use crate::arena::Held;
+use crate::chunk::{Chunk, at};
+use crate::fatal::Fault;
+use crate::os::Os;
+use crate::root::Allocator;
+use crate::tunables::Setting;
+use core::sync::atomic::Ordering::Relaxed;
+use heapwise_layout::header::{Header, NON_MAIN, SIZE_MASK, TAG_SHIFT, tag_of};
+use heapwise_layout::size::{
+    CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, SMALL_MAX_CHUNK, SMALL_MAX_REQUEST, bin_size,
+};
+use heapwise_layout::state::{
+    ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, MODE_OPEN,
+};
+
+/// First bin in use.
+pub const FIRST_BIN: usize = 2;
+/// Bins in use end here.
+pub const END_BIN: usize = MEDIUM_FIRST_BIN + MEDIUM_CLASSES;
+
+/// A list starts with room for this many bytes.
+const FIRST_BOUND_BYTES: usize = 16 << 10;
+/// No bound falls below this.
+const LOW_BOUND_BYTES: usize = 1 << 10;
+/// No bound grows beyond this.
+const HIGH_BOUND_BYTES: usize = 1 << 20;
+/// The first refill fetches this much, each further one twice as much …
+const FIRST_FILL_BYTES: usize = 1 << 10;
+/// … up to this.
+const HIGH_FILL_BYTES: usize = 32 << 10;
+
+/// The bits of the size that the free fast path takes for the bin: one bin each 16 bytes.
+pub const BIN_MASK: usize = (CACHE_BINS - 1) * 16;
+
+const _: () = {
+    // A medium bin must never look like the small bin of its index to the fast
+    // path, which would rebuild the header from the masked size.
+    let mut bin = MEDIUM_FIRST_BIN;
+    while bin < END_BIN {
+        assert!((bin_size(bin) & BIN_MASK) / 16 != bin || bin_size(bin) & BIN_MASK == bin_size(bin));
+        bin += 1;
+    }
+    assert!(SMALL_MAX_CHUNK & BIN_MASK == SMALL_MAX_CHUNK);
+};
+
+/// `bytes` as a number of chunks of `size`, at least `least`.
+fn chunks(bytes: usize, size: usize, least: usize) -> u32 {
+    (bytes / size).max(least) as u32
+}
+
+/// The header word, without P, of a live chunk of `size` bytes in `arena`.
+#[inline]
+pub fn live_header(arena: &ArenaState, size: usize) -> u64 {
+    let flag = if arena.flags.get() & ARENA_MAIN != 0 { 0 } else { NON_MAIN };
+    tag_of(arena.key.get(), size) << TAG_SHIFT | size as u64 | flag
+}
+
+/// Gives an empty cache its classes.
+pub fn init(cache: &Cache, arena: &ArenaState, settings: &crate::tunables::Settings) {
+    let most = settings.get(Setting::CacheCount) as u32;
+    let largest = settings.get(Setting::CacheMax);
+    cache.arena.set(core::ptr::from_ref(arena).expose_provenance());
+    let mut sum = 0;
+    for (index, bin) in cache.bins.iter().enumerate() {
+        if !(FIRST_BIN..END_BIN).contains(&index) {
+            // No header selects this bin and matches it: the size bits contradict the index.
+            bin.live_header.set(((index ^ 1) * 16) as u64);
+            continue;
+        }
+        let size = bin_size(index);
+        let most = if size > largest + 16 { 0 } else { most };
+        let bound = chunks(FIRST_BOUND_BYTES, size, 2).min(most);
+        bin.live_header.set(live_header(arena, size));
+        bin.bound.set(bound);
+        bin.peak.set(bound);
+        bin.room.set(bound as i32);
+        bin.fill.set(chunks(FIRST_FILL_BYTES, size, 1).min(most.max(1)) as u16);
+        sum += bound as usize * size;
+    }
+    cache.bound_bytes.set(sum as u32);
+}
+
+/// Chunks in a bin.
+#[inline]
+pub fn count(bin: &CacheBin) -> u32 {
+    (i64::from(bin.bound.get()) - i64::from(bin.room.get())).max(0) as u32
+}
+
+/// A ready chunk's user pointer, marked live; 0 if there is none.
+///
+/// # Safety
+/// The cache is the calling thread's (or lent to it). `exclusive`: its arena is too.
+#[inline(always)]
+pub unsafe fn pop(bin: &CacheBin, exclusive: bool) -> usize {
+    let pointer = bin.head.get();
+    if pointer == 0 {
+        return 0;
+    }
+    let chunk = Chunk::of(pointer);
+    // SAFETY: in the list, so a chunk in transit that is this thread's alone.
+    unsafe {
+        bin.head.set(at::<usize>(pointer).read());
+        if exclusive {
+            chunk.set_header(Header(chunk.header().0 | bin.live_header.get()));
+        } else {
+            chunk.set_tag((bin.live_header.get() >> TAG_SHIFT) as u16);
+        }
+    }
+    bin.room.set(bin.room.get() + 1);
+    pointer
+}
+
+/// Takes a chunk back whose tag has been cleared; true if the bin overflows.
+///
+/// # Safety
+/// As [`pop`]; the chunk is this bin's size, in transit and nobody else's.
+#[inline(always)]
+pub unsafe fn push(bin: &CacheBin, pointer: usize) -> bool {
+    // SAFETY: the chunk is free and this thread's.
+    unsafe { at::<usize>(pointer).write(bin.head.get()) };
+    bin.head.set(pointer);
+    bin.room.set(bin.room.get() - 1);
+    bin.room.get() < 0
+}
+
+/// malloc without a call: the user pointer, or 0 for the slow path.
+///
+/// # Safety
+/// `cache` is the calling thread's, and open if its limit is not 0.
+#[inline(always)]
+pub unsafe fn malloc_fast(cache: *const Cache, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request >= cache.limit.load(Relaxed) {
+        return 0;
+    }
+    let size = (request.max(24) + 23) & !15;
+    // SAFETY: size ≤ SMALL_MAX_CHUNK, so the bin exists; an open cache is this thread's.
+    unsafe { pop(bin_at(cache, size), true) }
+}
+
+/// What the free fast path leaves to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Freed {
+    /// Nothing.
+    Done,
+    /// The chunk is in its bin, which is over its bound.
+    Overflow,
+    /// Everything: it was not for the fast path.
+    Not,
+}
+
+/// free without a call.
+///
+/// One range check tells that the pointer lies in the arena's current heap, so
+/// its header may be read; one compare that the header is the one of a live
+/// chunk of this arena with just this size.
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if pointer.wrapping_sub(cache.range_lo.load(Relaxed)) >= cache.range_span.load(Relaxed) {
+        return Freed::Not;
+    }
+    let chunk = Chunk::of(pointer);
+    // SAFETY: the range is mapped and starts behind the first header.
+    let header = unsafe { chunk.header() }.0;
+    let size = header as usize & BIN_MASK;
+    // SAFETY: the mask keeps the bin inside the cache.
+    let bin = unsafe { bin_at(cache, size) };
+    let flag = header ^ bin.live_header.get();
+    if flag > 1 {
+        return Freed::Not;
+    }
+    // SAFETY: a live chunk of this thread's own arena and of this bin's size.
+    unsafe {
+        chunk.set_header(Header(flag | size as u64));
+        if push(bin, pointer) { Freed::Overflow } else { Freed::Done }
+    }
+}
+
+/// The bin `size` × 2 bytes behind the first: a bin is 32 bytes, a class 16.
+///
+/// # Safety
+/// `size / 16` < [`CACHE_BINS`].
+#[inline(always)]
+unsafe fn bin_at(cache: &Cache, size: usize) -> &CacheBin {
+    let base = core::ptr::from_ref(cache).cast::<u8>();
+    // SAFETY: inside the array of bins by contract.
+    unsafe { &*base.add(CACHE_BINS_OFFSET + size * 2).cast::<CacheBin>() }
+}
+
+impl<O: Os> Held<'_, O> {
+    /// Opens the cache of the thread that owns this arena for its fast paths, over
+    /// the heap that holds the top.
+    pub(crate) fn publish_range(&self) {
+        let cache = &self.arena.cache;
+        if cache.mode.load(Relaxed) != MODE_OPEN {
+            return;
+        }
+        if cache.counting.get() != 0 {
+            cache.range_span.store(0, Relaxed);
+            cache.limit.store(0, Relaxed);
+            return;
+        }
+        if let Some(heap) = self.heap() {
+            let lo = heap.start.get() + heapwise_layout::header::HEADER_BYTES;
+            let span = heap.end.load(Relaxed) - lo;
+            // Never a range with the old start and the new length.
+            cache.range_span.store(0, Relaxed);
+            cache.range_lo.store(lo, Relaxed);
+            cache.range_span.store(span, Relaxed);
+        }
+        cache.limit.store(SMALL_MAX_REQUEST + 1, Relaxed);
+    }
+
+    /// Fills a bin that is empty. False if the kernel gives no more.
+    pub(crate) fn refill(&self, cache: &Cache, index: usize) -> bool {
+        let bin = &cache.bins[index];
+        let size = bin_size(index);
+        self.drain_inbox(Some(cache));
+        if bin.overflows.replace(0) > 0 {
+            self.grow_bound(cache, index);
+        }
+        if bin.head.get() != 0 {
+            return true;
+        }
+        let fill = bin.fill.get();
+        let run = self.take_run(size, (fill as usize).min(bin.bound.get().max(1) as usize));
+        if run.count == 0 {
+            return false;
+        }
+        bin.head.set(run.first);
+        bin.room.set(bin.bound.get() as i32 - run.count as i32);
+        bin.fill.set((fill as u32 * 2).min(chunks(HIGH_FILL_BYTES, size, 1)).min(0xffff) as u16);
+        true
+    }
+
+    /// Demand came back after an overflow: twice the bound that there had been.
+    fn grow_bound(&self, cache: &Cache, index: usize) {
+        let bin = &cache.bins[index];
+        let size = bin_size(index);
+        let old = bin.bound.get();
+        let settings = &self.root.settings;
+        let most = chunks(HIGH_BOUND_BYTES, size, 1).min(settings.get(Setting::CacheCount) as u32);
+        let new = (bin.peak.get() * 2).min(most).max(old);
+        let sum = cache.bound_bytes.get() as usize + (new - old) as usize * size;
+        if sum <= settings.get(Setting::CacheBytes) {
+            bin.bound.set(new);
+            bin.peak.set(new);
+            bin.room.set(bin.room.get() + (new - old) as i32);
+            cache.bound_bytes.set(sum as u32);
+        }
+    }
+
+    /// A bin is over its bound: the older half goes to the arena.
+    pub(crate) fn overflow(&self, cache: &Cache, index: usize) {
+        let bin = &cache.bins[index];
+        let size = bin_size(index);
+        if bin.overflows.get() > 0 {
+            let old = bin.bound.get();
+            let new = (old / 2).max(chunks(LOW_BOUND_BYTES, size, 1).min(old));
+            bin.bound.set(new);
+            bin.room.set(bin.room.get() - (old - new) as i32);
+            cache.bound_bytes.set(cache.bound_bytes.get() - (old - new) * size as u32);
+        }
+        bin.overflows.set(bin.overflows.get().saturating_add(1));
+        self.flush(bin, bin.bound.get() / 2);
+    }
+
+    /// Gives all but the newest `keep` chunks of a bin to the arena.
+    pub(crate) fn flush(&self, bin: &CacheBin, keep: u32) {
+        let mut last = 0;
+        let mut pointer = bin.head.get();
+        for _ in 0..keep {
+            if pointer == 0 {
+                return;
+            }
+            last = pointer;
+            pointer = self.next_in_transit(pointer);
+        }
+        if last == 0 {
+            bin.head.set(0);
+        } else {
+            // SAFETY: in the list, so a chunk in transit that is this thread's.
+            unsafe { at::<usize>(last).write(0) };
+        }
+        let mut given = 0;
+        while pointer != 0 {
+            let next = self.next_in_transit(pointer);
+            self.give(Chunk::of(pointer));
+            pointer = next;
+            given += 1;
+        }
+        bin.room.set(bin.room.get() + given);
+    }
+
+    /// The chunk behind `pointer` in a list of chunks in transit.
+    pub(crate) fn next_in_transit(&self, pointer: usize) -> usize {
+        if pointer % 16 != 0 {
+            self.root.fatal(Fault::UnalignedInTransit);
+        }
+        // SAFETY: in the list, so a chunk in transit.
+        unsafe { at::<usize>(pointer).read() }
+    }
+
+    /// Takes what other threads freed: into `cache` where there is room, else into the bins.
+    pub(crate) fn drain_inbox(&self, cache: Option<&Cache>) {
+        let mut pointer = crate::inbox::take_all(&self.arena.inbox.head);
+        while pointer != 0 {
+            let next = self.next_in_transit(pointer);
+            let chunk = Chunk::of(pointer);
+            // SAFETY: pushed by whoever freed it, so in transit and now ours.
+            let size = (unsafe { chunk.header() }.0 & SIZE_MASK) as usize;
+            let bin = cache
+                .zip(heapwise_layout::size::cache_bin(size))
+                .map(|(cache, index)| &cache.bins[index])
+                .filter(|bin| bin.room.get() > 0);
+            match bin {
+                // SAFETY: the cache is ours while we drain into it, the chunk too.
+                Some(bin) => _ = unsafe { push(bin, pointer) },
+                None => self.give(chunk),
+            }
+            pointer = next;
+        }
+    }
+
+    /// Gives every chunk of a cache to the arena.
+    pub(crate) fn flush_all(&self, cache: &Cache) {
+        for bin in &cache.bins[FIRST_BIN..END_BIN] {
+            self.flush(bin, 0);
+            bin.room.set(bin.bound.get() as i32);
+        }
+    }
+}
+
+impl<O: Os> Allocator<O> {
+    /// Bytes that wait in a cache (a racy look, for the helper and for statistics).
+    pub(crate) fn cached_bytes(cache: &Cache) -> usize {
+        let bytes = |index| count(&cache.bins[index]) as usize * bin_size(index);
+        (FIRST_BIN..END_BIN).map(bytes).sum()
+    }
+}

@@ -1,0 +1,491 @@
+//! malloc, free, calloc, realloc, memalign: everything behind the fast paths.
+//!
+//! Each works for every kind of thread (see `threads`). Callers get a user
+//! pointer, 0 where memory ran out; state is then as before the call.
+
+use crate::cache::{self, live_header};
+use crate::chunk::{Chunk, at};
+use crate::cut::Taken;
+use crate::fatal::Fault;
+use crate::os::{Os, Span};
+use crate::root::{Allocator, Place};
+use crate::stats::Call;
+use crate::threads::Slot;
+use crate::tunables::Setting;
+use core::sync::atomic::Ordering::Relaxed;
+use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, Header, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE};
+use heapwise_layout::size::{
+    MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
+};
+use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD, MODE_SHARED};
+
+/// A live chunk in a heap, its header checked.
+#[derive(Clone, Copy)]
+struct Live<'a> {
+    arena: &'a ArenaState,
+    chunk: Chunk,
+    size: usize,
+}
+
+/// A user pointer and what of the chunk is known to be zero.
+struct Fresh {
+    pointer: usize,
+    zero: Span,
+}
+
+/// The cache bin that serves chunks of `size` bytes, and the chunk size it gives.
+#[inline]
+fn class_for(size: usize) -> Option<(usize, usize)> {
+    if size <= SMALL_MAX_CHUNK {
+        Some((size / ALIGNMENT, size))
+    } else if size <= MEDIUM_MAX_CHUNK {
+        let bin = medium_bin(size);
+        Some((bin, medium_size(bin)))
+    } else {
+        None
+    }
+}
+
+impl<O: Os> Allocator<O> {
+    /// malloc. 0 if memory ran out or `request` is over PTRDIFF_MAX.
+    pub fn malloc(&self, slot: &Slot, request: usize) -> usize {
+        let cache = self.ready_cache(slot);
+        self.note(cache, Call::Malloc);
+        let pointer = self.allocate(cache, request);
+        self.perturb_new(pointer);
+        pointer
+    }
+
+    fn allocate(&self, cache: &Cache, request: usize) -> usize {
+        let Some(size) = chunk_size(request) else { return self.failed(cache) };
+        let small = class_for(size).filter(|_| !self.wants_mapping(size));
+        match small.map(|(bin, _)| self.allocate_cached(cache, bin)) {
+            Some(pointer) if pointer != 0 => pointer,
+            _ => self.allocate_large(cache, size).map_or_else(|| self.failed(cache), |f| f.pointer),
+        }
+    }
+
+    fn failed(&self, cache: &Cache) -> usize {
+        self.note(cache, Call::Failed);
+        0
+    }
+
+    /// From the thread cache, refilled if need be.
+    #[inline]
+    fn allocate_cached(&self, cache: &Cache, index: usize) -> usize {
+        let mode = cache.mode.load(Relaxed);
+        if mode == MODE_DEAD {
+            return 0;
+        }
+        let exclusive = mode != MODE_SHARED;
+        let bin = &cache.bins[index];
+        // SAFETY: this thread's cache, open or shared as its mode says.
+        let pointer = unsafe { cache::pop(bin, exclusive) };
+        if pointer != 0 {
+            self.note(cache, Call::CacheHit);
+            return pointer;
+        }
+        self.alive(cache);
+        let held = self.hold(self.arena_of(cache));
+        if !held.refill(cache, index) {
+            return 0;
+        }
+        drop(held);
+        // SAFETY: as above.
+        unsafe { cache::pop(bin, exclusive) }
+    }
+
+    /// From the arena or the kernel, one chunk of just this size.
+    fn allocate_large(&self, cache: &Cache, size: usize) -> Option<Fresh> {
+        let wants_mapping = self.wants_mapping(size);
+        if wants_mapping && let Some(fresh) = self.allocate_mapped(size) {
+            return Some(fresh);
+        }
+        self.alive(cache);
+        if let Some(taken) = self.take_somewhere(cache, size) {
+            return Some(Fresh { pointer: taken.chunk.pointer(), zero: taken.zero });
+        }
+        // No arena can grow: a mapping may still be had, whatever the size.
+        if wants_mapping { None } else { self.allocate_mapped(size) }
+    }
+
+    fn allocate_mapped(&self, size: usize) -> Option<Fresh> {
+        self.prepare();
+        let pointer = self.map_chunk(size, ALIGNMENT)?;
+        Some(Fresh { pointer, zero: Span::new(pointer, usize::MAX) })
+    }
+
+    /// A live chunk from the thread's arena, or from any that this thread may edit.
+    fn take_somewhere(&self, cache: &Cache, size: usize) -> Option<Taken> {
+        let take = |arena| {
+            let held = self.hold(arena);
+            held.drain_inbox(None);
+            let taken = held.take(size)?;
+            held.mark_live(taken.chunk);
+            Some(taken)
+        };
+        if cache.mode.load(Relaxed) != MODE_DEAD {
+            return take(self.arena_of(cache));
+        }
+        let editable = |a: &&ArenaState| {
+            a.users.load(Relaxed) == 0 || a.flags.get() & ARENA_SHARED != 0
+        };
+        self.arenas().filter(editable).find_map(|arena| {
+            let held = self.try_hold(arena)?;
+            if !editable(&arena) {
+                return None;
+            }
+            let taken = held.take(size)?;
+            held.mark_live(taken.chunk);
+            Some(taken)
+        })
+    }
+
+    /// calloc. 0 if memory ran out or the product overflows.
+    pub fn calloc(&self, slot: &Slot, count: usize, each: usize) -> usize {
+        let cache = self.ready_cache(slot);
+        self.note(cache, Call::Calloc);
+        let Some(size) = count.checked_mul(each).and_then(chunk_size) else {
+            return self.failed(cache);
+        };
+        let bytes = count * each;
+        let cached = class_for(size)
+            .filter(|_| !self.wants_mapping(size))
+            .map_or(0, |(bin, _)| self.allocate_cached(cache, bin));
+        if cached != 0 {
+            zero(Span::new(cached, cached + bytes));
+            return cached;
+        }
+        let Some(fresh) = self.allocate_large(cache, size) else { return self.failed(cache) };
+        let all = Span::new(fresh.pointer, fresh.pointer + bytes);
+        let known = all.overlap(fresh.zero);
+        if known.bytes() == 0 {
+            zero(all);
+        } else {
+            zero(Span::new(all.start, known.start));
+            zero(Span::new(known.end, all.end));
+        }
+        fresh.pointer
+    }
+
+    /// A chunk whose user pointer is a multiple of `align`, a power of two.
+    pub fn memalign(&self, slot: &Slot, align: usize, request: usize) -> usize {
+        if align <= ALIGNMENT {
+            return self.malloc(slot, request);
+        }
+        let cache = self.ready_cache(slot);
+        self.note(cache, Call::Aligned);
+        let pointer = self.allocate_aligned(cache, align, request);
+        self.perturb_new(pointer);
+        pointer
+    }
+
+    fn allocate_aligned(&self, cache: &Cache, align: usize, request: usize) -> usize {
+        let Some(size) = chunk_size(request) else { return self.failed(cache) };
+        let size = class_for(size).map_or(size, |(_, size)| size);
+        let Some(padded) = align.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize) else {
+            return self.failed(cache);
+        };
+        self.prepare();
+        if self.wants_mapping(size)
+            && let Some(pointer) = self.map_chunk(size, align)
+        {
+            return pointer;
+        }
+        if cache.mode.load(Relaxed) != MODE_DEAD {
+            self.alive(cache);
+            let held = self.hold(self.arena_of(cache));
+            held.drain_inbox(None);
+            if let Some(taken) = held.take(padded) {
+                return held.cut_aligned(taken.chunk, padded, align, size);
+            }
+        }
+        self.map_chunk(size, align).unwrap_or_else(|| self.failed(cache))
+    }
+
+    /// free. A null pointer is nothing; any other must be a live chunk's.
+    pub fn free(&self, slot: &Slot, pointer: usize) {
+        if pointer == 0 {
+            return;
+        }
+        let cache = self.ready_cache(slot);
+        self.note(cache, Call::Free);
+        match self.locate(pointer) {
+            Place::Mapped => self.unmap_chunk(pointer),
+            Place::Nowhere => self.fatal(Fault::FreeInvalidPointer),
+            Place::Heap(arena, heap) => match self.live_at(arena, heap, pointer) {
+                Some(live) => self.free_live(cache, live),
+                None => self.diagnose(arena, heap, pointer),
+            },
+        }
+    }
+
+    /// The live chunk at `pointer`, which lies in `heap`; `None` if there is none.
+    fn live_at<'a>(&self, arena: &'a ArenaState, heap: &HeapInfo, pointer: usize) -> Option<Live<'a>> {
+        let chunk = Chunk::of(pointer);
+        // SAFETY: `pointer` lies behind the first header of a mapped heap.
+        let header = unsafe { chunk.header() };
+        let size = header.size();
+        let valid = header.0 & !PREV_IN_USE == live_header(arena, size)
+            && size >= MIN_CHUNK
+            && size <= heap.end.load(Relaxed) - chunk.0;
+        valid.then_some(Live { arena, chunk, size })
+    }
+
+    fn free_live(&self, cache: &Cache, live: Live<'_>) {
+        let Live { arena, chunk, size } = live;
+        self.perturb_freed(chunk, size);
+        // SAFETY: a live chunk that its holder frees. From here on a second free fails.
+        unsafe { chunk.set_tag(0) };
+        let mode = cache.mode.load(Relaxed);
+        if mode == MODE_DEAD {
+            self.free_foreign_alone(arena, chunk);
+        } else if !core::ptr::eq(arena, self.arena_of(cache)) {
+            self.note(cache, Call::ForeignFree);
+            self.free_foreign(cache, arena, chunk, size);
+        } else if let Some(index) = cache_bin(size) {
+            self.note(cache, Call::CacheFree);
+            // SAFETY: this thread's cache and a chunk of this bin's size.
+            if unsafe { cache::push(&cache.bins[index], chunk.pointer()) } {
+                self.overflow(cache, index);
+            }
+        } else {
+            self.alive(cache);
+            let held = self.hold(arena);
+            held.give(chunk);
+            let look = held.settle();
+            drop(held);
+            if look {
+                self.want_helper();
+            }
+        }
+    }
+
+    /// A bin of the thread's cache is over its bound.
+    #[cold]
+    pub fn overflow(&self, cache: &Cache, index: usize) {
+        self.alive(cache);
+        let held = self.hold(self.arena_of(cache));
+        held.overflow(cache, index);
+        let look = held.settle();
+        drop(held);
+        if look {
+            self.want_helper();
+        }
+    }
+
+    /// The bin of an overflow that the free fast path reports for `pointer`.
+    #[cold]
+    pub fn overflow_at(&self, cache: &Cache, pointer: usize) {
+        // SAFETY: just pushed, the head of its bin.
+        let size = unsafe { Chunk::of(pointer).header() }.size();
+        self.overflow(cache, size / ALIGNMENT);
+    }
+
+    /// Says which misuse it is that frees `pointer`, which is not a live chunk's.
+    #[cold]
+    fn diagnose(&self, arena: &ArenaState, heap: &HeapInfo, pointer: usize) -> ! {
+        self.fatal(self.misuse_at(arena, heap, pointer))
+    }
+
+    /// realloc. 0 if memory ran out (the old chunk is then untouched) or `request` is 0.
+    pub fn realloc(&self, slot: &Slot, pointer: usize, request: usize) -> usize {
+        if pointer == 0 {
+            return self.malloc(slot, request);
+        }
+        if request == 0 {
+            self.free(slot, pointer);
+            return 0;
+        }
+        let cache = self.ready_cache(slot);
+        self.note(cache, Call::Realloc);
+        let (old_usable, in_place) = match self.locate(pointer) {
+            Place::Nowhere => self.fatal(Fault::ReallocInvalidPointer),
+            Place::Mapped => {
+                let Some(size) = chunk_size(request) else { return self.failed(cache) };
+                (self.mapped_usable(pointer), self.remap_chunk(pointer, size))
+            }
+            Place::Heap(arena, heap) => {
+                let Some(live) = self.live_at(arena, heap, pointer) else {
+                    match self.misuse_at(arena, heap, pointer) {
+                        Fault::FreeInvalidPointer => self.fatal(Fault::ReallocInvalidPointer),
+                        fault => self.fatal(fault),
+                    }
+                };
+                let Some(size) = chunk_size(request) else { return self.failed(cache) };
+                let size = class_for(size).map_or(size, |(_, size)| size);
+                (live.size - OVERHEAD_BYTES, self.resize_in_place(cache, live, size).then_some(pointer))
+            }
+        };
+        if let Some(pointer) = in_place {
+            return pointer;
+        }
+        let new = self.allocate(cache, request);
+        if new == 0 {
+            // A chunk that shrinks can always stay.
+            return if request <= old_usable { pointer } else { 0 };
+        }
+        // SAFETY: both chunks are the caller's, distinct, and at least this long.
+        unsafe { core::ptr::copy_nonoverlapping(at::<u8>(pointer), at::<u8>(new), old_usable.min(request)) };
+        self.free(slot, pointer);
+        new
+    }
+
+    /// Makes a live chunk `size` bytes long where it is, if that is cheap.
+    fn resize_in_place(&self, cache: &Cache, live: Live<'_>, size: usize) -> bool {
+        if size <= live.size && (live.size - size < MIN_CHUNK || size * 2 > live.size && live.size <= MEDIUM_MAX_CHUNK) {
+            return true;
+        }
+        let mine = cache.mode.load(Relaxed) != MODE_DEAD && core::ptr::eq(live.arena, self.arena_of(cache));
+        if !mine || live.size <= SMALL_MAX_CHUNK || size <= SMALL_MAX_CHUNK {
+            return false;
+        }
+        self.alive(cache);
+        let held = self.hold(live.arena);
+        let done = held.resize(live.chunk, live.size, size);
+        let look = held.settle();
+        drop(held);
+        if look {
+            self.want_helper();
+        }
+        done
+    }
+
+    /// Bytes that the holder of `pointer` may use; 0 for null.
+    pub fn usable_size(&self, pointer: usize) -> usize {
+        match self.locate(pointer) {
+            Place::Mapped => self.mapped_usable(pointer),
+            Place::Heap(arena, heap) => {
+                self.live_at(arena, heap, pointer).map_or(0, |live| live.size - OVERHEAD_BYTES)
+            }
+            Place::Nowhere => 0,
+        }
+    }
+
+    fn perturb_new(&self, pointer: usize) {
+        let byte = self.settings.get(Setting::Perturb) as u8;
+        if byte != 0 && pointer != 0 {
+            // SAFETY: the caller's fresh chunk.
+            unsafe { at::<u8>(pointer).write_bytes(!byte, self.usable_size(pointer)) };
+        }
+    }
+
+    fn perturb_freed(&self, chunk: Chunk, size: usize) {
+        let byte = self.settings.get(Setting::Perturb) as u8;
+        if byte != 0 {
+            // SAFETY: the caller's chunk, given up.
+            unsafe { at::<u8>(chunk.pointer()).write_bytes(byte, size - OVERHEAD_BYTES) };
+        }
+    }
+
+    /// A sign of life for the helper.
+    #[inline]
+    fn alive(&self, cache: &Cache) {
+        if cache.mode.load(Relaxed) != MODE_DEAD {
+            cache.activity.store(cache.activity.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+}
+
+/// Zeroes a range of a caller's fresh chunk.
+fn zero(span: Span) {
+    if span.bytes() > 0 {
+        // SAFETY: inside a fresh chunk that its caller has not seen yet.
+        unsafe { at::<u8>(span.start).write_bytes(0, span.bytes()) };
+    }
+}
+
+impl<O: Os> crate::arena::Held<'_, O> {
+    /// Cuts an aligned live chunk of `size` bytes out of one of `bytes` in transit; its user pointer.
+    fn cut_aligned(&self, chunk: Chunk, bytes: usize, align: usize, size: usize) -> usize {
+        let mut pointer = (chunk.pointer() + align - 1) & !(align - 1);
+        if pointer != chunk.pointer() && pointer - chunk.pointer() < MIN_CHUNK {
+            pointer += align;
+        }
+        let lead = pointer - chunk.pointer();
+        let aligned = Chunk::of(pointer);
+        let tail = bytes - lead - size;
+        let flags = PREV_IN_USE | self.arena_flag();
+        let size = if tail < MIN_CHUNK { size + tail } else { size };
+        // SAFETY: all inside the chunk in transit, lock held.
+        unsafe {
+            aligned.set_header(Header::new(size, flags));
+            self.mark_live(aligned);
+            if tail >= MIN_CHUNK {
+                aligned.offset(size).set_header(Header::new(tail, flags));
+                self.give(aligned.offset(size));
+            }
+            if lead > 0 {
+                let keep = chunk.header().0 & PREV_IN_USE;
+                chunk.set_header(Header::new(lead, keep | self.arena_flag()));
+                self.give(chunk);
+            }
+        }
+        pointer
+    }
+
+    /// Resizes a live chunk under the lock. Grows into the top or a free neighbour.
+    fn resize(&self, chunk: Chunk, old: usize, size: usize) -> bool {
+        let next = chunk.offset(old);
+        let mut total = old;
+        if size > old {
+            let missing = size - old;
+            // SAFETY: behind a live chunk stands a chunk, the top or a fencepost.
+            unsafe {
+                if next.0 == self.arena.top.get() {
+                    let room = self.top_bytes();
+                    let would_map = self.root.wants_mapping(size);
+                    if room < missing + MIN_CHUNK && (would_map || !self.ensure_top(missing)) {
+                        return false;
+                    }
+                    // Growing may have moved the top to another heap.
+                    if next.0 != self.arena.top.get() {
+                        return false;
+                    }
+                    let rest = self.top_bytes() - missing;
+                    self.set_top(next.offset(missing), rest);
+                    self.relabel(chunk, size);
+                    return true;
+                }
+                let next_header = next.header();
+                if next_header.size() < MIN_CHUNK {
+                    return false;
+                }
+                if next_header.size() > self.top_limit(chunk) - next.0 {
+                    self.root.fatal(Fault::ReallocInvalidNextSize);
+                }
+                let behind = next.offset(next_header.size());
+                if behind.header().prev_in_use() || next_header.size() < missing {
+                    return false;
+                }
+                let found = self.unlink_free(next);
+                total += found.size;
+                self.root.budget.refault(found.clean.bytes());
+                behind.set_prev_in_use(true);
+            }
+        }
+        let rest = total - size;
+        if rest < MIN_CHUNK {
+            self.relabel(chunk, total);
+        } else {
+            self.relabel(chunk, size);
+            let tail = chunk.offset(size);
+            // SAFETY: inside what was the chunk, now nobody's.
+            unsafe { tail.set_header(Header::new(rest, PREV_IN_USE | self.arena_flag())) };
+            self.merge(tail, rest);
+        }
+        true
+    }
+
+    /// Gives a live chunk a new size, its P kept.
+    fn relabel(&self, chunk: Chunk, size: usize) {
+        // SAFETY: a live chunk of this arena; its holder waits for this call and
+        // this thread may edit headers here, so nobody else writes this one.
+        unsafe {
+            let keep = chunk.header().0 & PREV_IN_USE;
+            chunk.set_header(Header(live_header(self.arena, size) | keep));
+        }
+    }
+}
+
+const _: () = assert!(HEADER_BYTES == ALIGNMENT);

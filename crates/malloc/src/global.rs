@@ -1,0 +1,247 @@
+//! The process's own allocator: one static over Linux, a slot a thread, start-up and fork.
+//!
+//! The C ABI (`libheapwise`) and the Rust face (`heapwise`) are thin layers
+//! over these functions. The fast paths are here, first.
+
+use crate::cache::{Freed, free_fast, malloc_fast};
+use crate::chunk::at;
+use crate::linux::{AT_SECURE, Linux, forget_helper, getauxval, machine, set_errno};
+use crate::root::Allocator;
+use crate::threads::Slot;
+use crate::tunables::Setting;
+use core::ffi::{c_char, c_int, c_void};
+use core::sync::atomic::{AtomicU32, Ordering::{AcqRel, Acquire, Release}};
+use heapwise_layout::state::Cache;
+
+/// The allocator of this process.
+pub static ALLOCATOR: Allocator<Linux> = Allocator::new(Linux::new());
+
+const ENOMEM: i32 = 12;
+
+/// Destructor rounds of POSIX threads: a cache is given back in the last.
+const DESTRUCTOR_ROUNDS: usize = 4;
+
+unsafe extern "C" {
+    static environ: *const *const c_char;
+    fn pthread_key_create(key: *mut u32, destructor: extern "C" fn(*mut c_void)) -> c_int;
+    fn pthread_setspecific(key: u32, value: *const c_void) -> c_int;
+    fn pthread_atfork(
+        prepare: extern "C" fn(),
+        parent: extern "C" fn(),
+        child: extern "C" fn(),
+    ) -> c_int;
+}
+
+fn slot() -> &'static Slot {
+    // SAFETY: this thread's slot; used by this thread alone, while it lives.
+    unsafe { &*at::<Slot>(machine::slot_address()) }
+}
+
+/// malloc: 16-aligned, null and ENOMEM if memory ran out.
+#[inline(always)]
+pub fn malloc(request: usize) -> *mut u8 {
+    // SAFETY: the slot holds a cache of this thread.
+    match unsafe { malloc_fast(at::<Cache>(machine::cache_address()), request) } {
+        0 => malloc_slow(request),
+        pointer => at(pointer),
+    }
+}
+
+/// free.
+///
+/// # Safety
+/// `pointer` is null or a live chunk of this allocator, not used afterwards.
+/// (Anything else is caught where `docs/misuse.md` says so.)
+#[inline(always)]
+pub unsafe fn free(pointer: *mut u8) {
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
+    match unsafe { free_fast(cache, pointer.addr()) } {
+        Freed::Done => {}
+        Freed::Overflow => overflow(pointer),
+        Freed::Not => free_slow(pointer),
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_slow(request: usize) -> *mut u8 {
+    or_enomem(ALLOCATOR.malloc(slot(), request))
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn free_slow(pointer: *mut u8) {
+    ALLOCATOR.free(slot(), pointer.expose_provenance());
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn overflow(pointer: *mut u8) {
+    ALLOCATOR.overflow_at(slot().cache(), pointer.expose_provenance());
+}
+
+fn or_enomem(pointer: usize) -> *mut u8 {
+    if pointer == 0 {
+        set_errno(ENOMEM);
+    }
+    at(pointer)
+}
+
+/// calloc: zeroed; null and ENOMEM if memory ran out or the product overflows.
+pub fn calloc(count: usize, each: usize) -> *mut u8 {
+    if let Some(bytes) = count.checked_mul(each) {
+        // SAFETY: as in `malloc`.
+        let pointer = unsafe { malloc_fast(at::<Cache>(machine::cache_address()), bytes) };
+        if pointer != 0 {
+            // SAFETY: a fresh chunk of at least `bytes`.
+            unsafe { at::<u8>(pointer).write_bytes(0, bytes) };
+            return at(pointer);
+        }
+    }
+    or_enomem(ALLOCATOR.calloc(slot(), count, each))
+}
+
+/// realloc: null and ENOMEM if memory ran out (the old chunk stays), null if `request` is 0.
+///
+/// # Safety
+/// As [`free`].
+pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
+    let new = ALLOCATOR.realloc(slot(), pointer.expose_provenance(), request);
+    if new == 0 && request != 0 {
+        set_errno(ENOMEM);
+    }
+    at(new)
+}
+
+/// A chunk aligned to `align`, a power of two; null and ENOMEM if memory ran out.
+pub fn memalign(align: usize, request: usize) -> *mut u8 {
+    debug_assert!(align.is_power_of_two());
+    or_enomem(ALLOCATOR.memalign(slot(), align, request))
+}
+
+/// As [`memalign`], errno untouched.
+pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
+    at(ALLOCATOR.memalign(slot(), align, request))
+}
+
+/// Bytes that may be used behind `pointer`; 0 for null.
+pub fn usable_size(pointer: *const u8) -> usize {
+    ALLOCATOR.usable_size(pointer.expose_provenance())
+}
+
+/// Bytes of a page.
+pub fn page_bytes() -> usize {
+    ALLOCATOR.prepare();
+    ALLOCATOR.page_bytes()
+}
+
+/// Gives free memory back, all but `pad` bytes of the main top; true if any went.
+pub fn trim(pad: usize) -> bool {
+    ALLOCATOR.trim(slot(), pad)
+}
+
+/// Sets one setting while the program runs; false if the value is out of range.
+pub fn set(setting: Setting, value: usize) -> bool {
+    let done = ALLOCATOR.settings.set(setting, value);
+    apply_settings();
+    done
+}
+
+/// Brings what was set in line with what already exists.
+fn apply_settings() {
+    let counting = ALLOCATOR.settings.get(Setting::Perturb) != 0
+        || ALLOCATOR.settings.get(Setting::Check) == 3
+        || ALLOCATOR.has_report();
+    ALLOCATOR.set_counting(slot(), counting);
+    if ALLOCATOR.settings.get(Setting::ArenaMax) == 1 {
+        ALLOCATOR.share_own_arena(slot());
+    }
+}
+
+/// 0 nothing done, 1 in the making, 2 done.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// Start-up: before `main`, or when the library is loaded later.
+///
+/// Allocation works before this has run (the dynamic linker allocates first);
+/// what it adds are the settings of the environment, thread exit, fork, report.
+extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *const c_char) {
+    if STARTED.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
+        return;
+    }
+    let mut key = 0;
+    // SAFETY: handlers that live as long as the process (the library is never
+    // unloaded); the destructor takes any value.
+    unsafe {
+        if pthread_key_create(&mut key, thread_exit) == 0 {
+            ALLOCATOR.os.exit_key.store(key + 1, Release);
+        }
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    }
+    ALLOCATOR.prepare();
+    // SAFETY: reads the auxiliary vector.
+    if unsafe { getauxval(AT_SECURE) } == 0 {
+        // SAFETY: both are null-terminated arrays of C strings, or null.
+        unsafe {
+            let list = if variables.is_null() { environ } else { variables };
+            take_environment(list);
+        }
+    }
+    apply_settings();
+    STARTED.store(2, Release);
+}
+
+/// # Safety
+/// `list` is null or a null-terminated array of C strings.
+unsafe fn take_environment(list: *const *const c_char) {
+    let mut next = list;
+    // SAFETY: by contract.
+    unsafe {
+        while !next.is_null() && !(*next).is_null() {
+            let variable = core::ffi::CStr::from_ptr(*next).to_bytes();
+            if !ALLOCATOR.settings.take_variable(variable) {
+                ALLOCATOR.take_report_variable(variable);
+            }
+            next = next.add(1);
+        }
+    }
+}
+
+extern "C" fn finish() {
+    ALLOCATOR.finish_report();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = start;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static FINISH: extern "C" fn() = finish;
+
+/// A thread ends. Other destructors may still allocate and free: the cache is
+/// kept until the last round.
+extern "C" fn thread_exit(round: *mut c_void) {
+    let key = ALLOCATOR.os.exit_key.load(Acquire) - 1;
+    if round.addr() < DESTRUCTOR_ROUNDS {
+        // SAFETY: our key.
+        unsafe { pthread_setspecific(key, at::<c_void>(round.addr() + 1)) };
+    } else {
+        ALLOCATOR.detach(slot());
+    }
+}
+
+extern "C" fn before_fork() {
+    ALLOCATOR.before_fork();
+}
+
+extern "C" fn after_fork_in_parent() {
+    ALLOCATOR.after_fork_in_parent();
+}
+
+extern "C" fn after_fork_in_child() {
+    forget_helper();
+    ALLOCATOR.after_fork_in_child(slot());
+    ALLOCATOR.report_fork();
+}

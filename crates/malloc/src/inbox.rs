@@ -1,0 +1,32 @@
+//! The inbox of an arena: what other threads freed, a lock-free stack of batches.
+//!
+//! Many push, one takes all. Taking the whole list at once leaves no room for
+//! an ABA problem: no node is ever popped alone.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+/// Pushes the list that ends where `link_tail` writes; `first` is its newest node.
+/// Returns true if the inbox was empty.
+#[inline]
+pub fn push(head: &AtomicUsize, first: usize, link_tail: impl Fn(usize)) -> bool {
+    let mut old = head.load(Ordering::Relaxed);
+    loop {
+        link_tail(old);
+        match head.compare_exchange_weak(old, first, Ordering::Release, Ordering::Relaxed) {
+            Ok(_) => return old == 0,
+            Err(now) => old = now,
+        }
+    }
+}
+
+/// Takes everything; 0 if there is nothing.
+#[inline]
+pub fn take_all(head: &AtomicUsize) -> usize {
+    if head.load(Ordering::Relaxed) == 0 {
+        return 0;
+    }
+    head.swap(0, Ordering::Acquire)
+}

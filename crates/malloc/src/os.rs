@@ -1,0 +1,119 @@
+//! What the allocator asks of its platform: the one interface below it.
+//!
+//! Real Linux implements it ([`crate::linux`]), so does the in-memory kernel of
+//! the tests. Invariant: no method allocates from this allocator, none touches
+//! errno, and none is called while a thread cache is half changed unless the
+//! arena's lock is held (a sleeping thread's cache may be lent, see `threads`).
+
+use core::sync::atomic::AtomicU32;
+
+/// A range of addresses, `start..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First address.
+    pub start: usize,
+    /// Address behind the last.
+    pub end: usize,
+}
+
+impl Span {
+    /// The range `start..end`, empty if `end < start`.
+    #[must_use]
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start, end: if end < start { start } else { end } }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.end - self.start
+    }
+
+    /// What both ranges cover.
+    #[must_use]
+    pub fn overlap(self, other: Self) -> Self {
+        Self::new(self.start.max(other.start), self.end.min(other.end))
+    }
+}
+
+/// The kernel, the clock and the threads below the allocator.
+///
+/// # Safety
+/// The memory handed out must be exclusively the caller's, readable and
+/// writable (after [`Os::commit`] for reserved memory), zeroed, and stay so
+/// until given back through this trait.
+pub unsafe trait Os: Sync {
+    /// Bytes of a page, a power of two.
+    fn page_bytes(&self) -> usize;
+
+    /// Moves the program break by `delta` bytes; the old break, or `None` if it did not move.
+    fn sbrk(&self, delta: isize) -> Option<usize>;
+
+    /// Maps `bytes` (whole pages) of zeroed memory.
+    fn map(&self, bytes: usize) -> Option<usize>;
+
+    /// Reserves `bytes` of address space without memory behind it.
+    fn reserve(&self, bytes: usize) -> Option<usize>;
+
+    /// Makes reserved pages usable.
+    ///
+    /// # Safety
+    /// The range lies in one reservation of this caller.
+    unsafe fn commit(&self, range: Span) -> bool;
+
+    /// Gives a mapping, or whole pages of one, back for good.
+    ///
+    /// # Safety
+    /// The range is the caller's and nothing in it is in use.
+    unsafe fn unmap(&self, range: Span) -> bool;
+
+    /// Grows, shrinks or moves a mapping, contents kept; its new address.
+    ///
+    /// # Safety
+    /// `old` is a whole mapping of the caller; on success it is gone.
+    unsafe fn remap(&self, old: Span, new_bytes: usize) -> Option<usize>;
+
+    /// Gives the pages of `ranges` back but keeps the addresses: they read as zero afterwards.
+    /// Returns false if the kernel refused (the contents are then unknown).
+    ///
+    /// # Safety
+    /// Nothing in the ranges is in use.
+    unsafe fn purge(&self, ranges: &[Span]) -> bool;
+
+    /// Asks for huge pages behind a mapping; the kernel may ignore it.
+    fn advise_huge(&self, range: Span);
+
+    /// A monotonic clock, ns. Coarse is enough.
+    fn now_ns(&self) -> u64;
+
+    /// Cores that this process may use: affinity ∩ cgroup quota, at least 1.
+    fn usable_cores(&self) -> usize;
+
+    /// A secret.
+    fn random(&self) -> u64;
+
+    /// The calling thread, as [`Os::parked`] knows it.
+    fn thread_id(&self) -> u32;
+
+    /// The calling thread has a cache now: see to it that it gives it back when it ends.
+    fn thread_attached(&self);
+
+    /// Whether that thread is blocked in a system call right now (not in a page fault).
+    fn parked(&self, thread_id: u32) -> bool;
+
+    /// Sleeps while `word` holds `value`; may wake for no reason.
+    fn wait(&self, word: &AtomicU32, value: u32);
+
+    /// Wakes one sleeper on `word`.
+    fn wake(&self, word: &AtomicU32);
+
+    /// Asks for the idle helper, which calls [`crate::Allocator::tick`] until that returns false.
+    /// False if there can be none.
+    fn start_helper(&self) -> bool;
+
+    /// Writes what the kernel knows of this process (RSS, faults, time) into its record.
+    fn sample(&self, record: &heapwise_layout::report::ProcessRecord);
+
+    /// One line on stderr, then abort.
+    fn fatal(&self, line: &str) -> !;
+}

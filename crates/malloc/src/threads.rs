@@ -1,0 +1,433 @@
+//! Threads and arenas: who has which, hand-over at exit, loans while asleep, fork.
+//!
+//! A thread takes a free arena, or makes one, and has it to itself: only it
+//! edits the headers there, so its fast paths need no lock. Near the limit of
+//! 8 × usable cores the arenas are shared: their caches stay closed and their
+//! headers are marked by 16-bit stores.
+//!
+//! A thread that sleeps can lend its cache and arena: the helper, holding the
+//! arena's lock, closes the cache, and then asks the kernel whether the thread
+//! is blocked in a system call. If so it cannot be in the middle of a fast
+//! path, and on waking finds its cache closed and must take the lock first.
+
+use crate::arena::Held;
+use crate::cache;
+use crate::chunk::at;
+use crate::lock;
+use crate::os::Os;
+use crate::root::Allocator;
+use crate::tunables::Setting;
+use core::cell::Cell;
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
+};
+use heapwise_layout::header::TAG_SHIFT;
+use heapwise_layout::size::chunk_size;
+use heapwise_layout::state::{
+    ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_DEAD, MODE_LENT, MODE_OPEN, MODE_SHARED,
+    MODE_UNATTACHED,
+};
+
+/// glibc's arenas per core.
+const ARENAS_PER_CORE: usize = 8;
+/// The helper leaves a sleeping thread's cache alone below this.
+const LOAN_MIN_BYTES: usize = 64 << 10;
+/// Ticks without work after which the helper ends.
+const QUIET_TICKS: u32 = 3;
+
+/// A thread's handle: the address of its cache. One per thread, in its local storage.
+#[repr(transparent)]
+pub struct Slot(pub Cell<usize>);
+
+/// A cache in a static: its address may be given to any thread, since it is never written.
+#[repr(transparent)]
+pub struct ClosedCache(pub Cache);
+
+// SAFETY: nothing writes to a closed cache without an arena.
+unsafe impl Sync for ClosedCache {}
+
+/// The cache of a thread before its first call.
+pub static UNATTACHED: ClosedCache = ClosedCache(Cache::new(MODE_UNATTACHED));
+/// The cache of a thread after its exit handlers have run.
+pub static DEAD: ClosedCache = ClosedCache(Cache::new(MODE_DEAD));
+
+impl Slot {
+    /// The handle of a thread that has not called yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Cell::new(core::ptr::from_ref(&UNATTACHED.0).expose_provenance()))
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        // SAFETY: always the address of a cache: a static one, or one that
+        // lives as long as its arena.
+        unsafe { &*at::<Cache>(self.0.get()) }
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<O: Os> Allocator<O> {
+    /// The arena of an attached cache.
+    pub(crate) fn arena_of<'a>(&'a self, cache: &Cache) -> &'a ArenaState {
+        // SAFETY: an attached cache holds the address of its arena.
+        unsafe { &*at::<ArenaState>(cache.arena.get()) }
+    }
+
+    /// The thread's cache, ready for use; a dead one if the thread has none any more.
+    #[inline]
+    pub(crate) fn ready_cache<'a>(&'a self, slot: &'a Slot) -> &'a Cache {
+        let cache = slot.cache();
+        match cache.mode.load(Acquire) {
+            MODE_OPEN | MODE_SHARED | MODE_DEAD => cache,
+            MODE_LENT => {
+                self.take_back(cache);
+                cache
+            }
+            _ => self.attach(slot),
+        }
+    }
+
+    /// Gives the thread an arena and a cache.
+    #[cold]
+    fn attach<'a>(&'a self, slot: &'a Slot) -> &'a Cache {
+        self.prepare();
+        lock::lock(&self.os, &self.arenas_lock);
+        let attached = self.choose_arena().and_then(|arena| self.adopt(arena));
+        lock::unlock(&self.os, &self.arenas_lock);
+        // No arena to be had: the next call tries again.
+        let Some(cache) = attached else { return &DEAD.0 };
+        slot.0.set(core::ptr::from_ref(cache).expose_provenance());
+        self.os.thread_attached();
+        cache
+    }
+
+    /// An arena for one more thread: a free one, a new one, or the least shared one.
+    fn choose_arena(&self) -> Option<&ArenaState> {
+        let shared = |a: &&ArenaState| a.flags.get() & ARENA_SHARED != 0;
+        let free = |a: &&ArenaState| a.users.load(Relaxed) == 0 && !shared(a);
+        if let Some(arena) = self.arenas().find(free) {
+            return Some(arena);
+        }
+        self.state.multi_threaded.store(1, Relaxed);
+        let count = self.state.arena_count.load(Relaxed) as usize;
+        let limit = self.arena_limit(count);
+        let to_share = if limit >= 4 { limit / 4 } else { 1 };
+        if count + to_share < limit + usize::from(limit == 1) {
+            return self.make_arena(0).or_else(|| self.least_shared());
+        }
+        if count < limit.max(2) && self.arenas().filter(shared).count() < to_share {
+            return self.make_arena(ARENA_SHARED).or_else(|| self.least_shared());
+        }
+        self.least_shared()
+    }
+
+    fn least_shared(&self) -> Option<&ArenaState> {
+        let shared = self.arenas().filter(|a| a.flags.get() & ARENA_SHARED != 0);
+        shared.min_by_key(|a| a.users.load(Relaxed))
+    }
+
+    /// Most arenas, counting the cores only when it matters.
+    fn arena_limit(&self, count: usize) -> usize {
+        let limit = match self.settings.get(Setting::ArenaMax) {
+            0 if count < self.settings.get(Setting::ArenaTest) / 2 => self.settings.get(Setting::ArenaTest),
+            0 => ARENAS_PER_CORE * self.os.usable_cores(),
+            limit => limit,
+        };
+        limit.clamp(1, MAX_ARENAS)
+    }
+
+    /// Attaches the calling thread to `arena`.
+    fn adopt<'a>(&'a self, arena: &'a ArenaState) -> Option<&'a Cache> {
+        let held = self.hold(arena);
+        let shared = arena.flags.get() & ARENA_SHARED != 0;
+        let cache = if !shared || arena.caches.get() == 0 {
+            &arena.cache
+        } else {
+            match held.caches().find(|c| c.tid.load(Relaxed) == 0) {
+                Some(spare) => spare,
+                None => held.make_cache()?,
+            }
+        };
+        if cache.arena.get() == 0 {
+            cache::init(cache, arena, &self.settings);
+            cache.next.set(arena.caches.get());
+            arena.caches.set(core::ptr::from_ref(cache).expose_provenance());
+        }
+        arena.users.fetch_add(1, Relaxed);
+        cache.tid.store(self.os.thread_id(), Relaxed);
+        cache.counting.set(self.counting.load(Relaxed));
+        cache.mode.store(if shared { MODE_SHARED } else { MODE_OPEN }, Relaxed);
+        held.publish_range();
+        Some(cache)
+    }
+
+    /// The thread ends: its chunks go home, its arena waits for the next thread.
+    ///
+    /// Calls that the thread still makes are served without a cache.
+    pub fn detach(&self, slot: &Slot) {
+        let cache = slot.cache();
+        if !matches!(cache.mode.load(Relaxed), MODE_OPEN | MODE_SHARED | MODE_LENT) {
+            return;
+        }
+        let cache = self.ready_cache(slot);
+        self.publish_calls(cache);
+        self.send_all(cache);
+        slot.0.set(core::ptr::from_ref(&DEAD.0).expose_provenance());
+        let held = self.hold(self.arena_of(cache));
+        held.release(cache);
+        let look = held.settle();
+        drop(held);
+        if look || Self::cached_bytes(cache) > LOAN_MIN_BYTES {
+            self.want_helper();
+        }
+    }
+
+    /// Takes a lent cache back. Waits for whoever works on it.
+    #[cold]
+    fn take_back(&self, cache: &Cache) {
+        let held = self.hold(self.arena_of(cache));
+        held.reopen(cache);
+    }
+
+    /// Makes the calling thread's exclusive arena a shared one.
+    pub fn share_own_arena(&self, slot: &Slot) {
+        let cache = self.ready_cache(slot);
+        if cache.mode.load(Relaxed) != MODE_OPEN {
+            return;
+        }
+        let held = self.hold(self.arena_of(cache));
+        held.arena.flags.set(held.arena.flags.get() | ARENA_SHARED);
+        cache.mode.store(MODE_SHARED, Relaxed);
+        cache.range_span.store(0, Relaxed);
+        cache.limit.store(0, Relaxed);
+    }
+
+    /// From now on every call is counted (fast paths closed), or no longer.
+    ///
+    /// Takes effect on the calling thread at once, on others when they attach.
+    pub fn set_counting(&self, slot: &Slot, on: bool) {
+        self.counting.store(u32::from(on), Relaxed);
+        let cache = slot.cache();
+        if cache.mode.load(Relaxed) == MODE_OPEN {
+            cache.counting.set(u32::from(on));
+            self.hold(self.arena_of(cache)).publish_range();
+        }
+    }
+
+    /// One look of the idle helper; false when it may end.
+    ///
+    /// Serves what no thread will: arenas without one, and arenas whose thread sleeps.
+    pub fn tick(&self) -> bool {
+        let mut worked = false;
+        for arena in self.arenas() {
+            if let Some(held) = self.try_hold(arena) {
+                worked |= held.tick();
+            }
+        }
+        let quiet = if worked { 0 } else { self.quiet_ticks.load(Relaxed) + 1 };
+        self.quiet_ticks.store(quiet, Relaxed);
+        if quiet < QUIET_TICKS {
+            return true;
+        }
+        self.helper.store(0, Relaxed);
+        false
+    }
+
+    /// Before fork: nobody else is inside any arena.
+    pub fn before_fork(&self) {
+        self.prepare();
+        lock::lock(&self.os, &self.arenas_lock);
+        for arena in self.arenas() {
+            lock::lock(&self.os, &arena.lock);
+        }
+        lock::lock(&self.os, &self.state.mapped.lock);
+    }
+
+    /// After fork, in the parent.
+    pub fn after_fork_in_parent(&self) {
+        lock::unlock(&self.os, &self.state.mapped.lock);
+        for arena in self.arenas() {
+            lock::unlock(&self.os, &arena.lock);
+        }
+        lock::unlock(&self.os, &self.arenas_lock);
+    }
+
+    /// After fork, in the child, which has one thread: the arenas of the others are free.
+    pub fn after_fork_in_child(&self, slot: &Slot) {
+        // Nobody waits: the waiters are in the parent.
+        let free = |word: &AtomicU32| word.store(0, SeqCst);
+        free(&self.state.mapped.lock);
+        free(&self.arenas_lock);
+        self.helper.store(0, SeqCst);
+        let own = slot.0.get();
+        for arena in self.arenas() {
+            free(&arena.lock);
+            let held = self.hold(arena);
+            for cache in held.caches() {
+                if core::ptr::from_ref(cache).addr() == own {
+                    cache.tid.store(self.os.thread_id(), Relaxed);
+                } else if cache.tid.load(Relaxed) != 0 {
+                    held.recount(cache);
+                    held.abandon_outboxes(cache);
+                    held.release(cache);
+                }
+            }
+        }
+        if self.arenas().filter(|a| a.users.load(Relaxed) > 0).count() <= 1 {
+            self.state.multi_threaded.store(0, Relaxed);
+        }
+    }
+}
+
+impl<'a, O: Os> Held<'a, O> {
+    /// The arena's caches.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &'a Cache> + use<'a, O> {
+        let mut next = self.arena.caches.get();
+        core::iter::from_fn(move || {
+            if next == 0 {
+                return None;
+            }
+            // SAFETY: caches live as long as their arena.
+            let cache = unsafe { &*at::<Cache>(next) };
+            next = cache.next.get();
+            Some(cache)
+        })
+    }
+
+    /// A cache for one more thread of a shared arena, in a chunk of its own.
+    fn make_cache(&self) -> Option<&'a Cache> {
+        let bytes = size_of::<Cache>() + align_of::<Cache>();
+        let taken = self.take(chunk_size(bytes)?)?;
+        self.mark_live(taken.chunk);
+        let address = (taken.chunk.pointer() + align_of::<Cache>() - 1) & !(align_of::<Cache>() - 1);
+        // SAFETY: inside the fresh chunk, aligned; it is never freed.
+        unsafe {
+            at::<Cache>(address).write(Cache::new(MODE_SHARED));
+            Some(&*at::<Cache>(address))
+        }
+    }
+
+    /// Marks a chunk in transit as held by somebody; its size is kept.
+    pub(crate) fn mark_live(&self, chunk: crate::chunk::Chunk) {
+        // SAFETY: a chunk of this arena in transit, lock held.
+        unsafe {
+            let live = cache::live_header(self.arena, chunk.header().size());
+            chunk.set_tag((live >> TAG_SHIFT) as u16);
+        }
+    }
+
+    /// The cache has no thread any more. Its chunks stay for the next one, unless
+    /// the arena is shared.
+    fn release(&self, cache: &Cache) {
+        cache.range_span.store(0, Relaxed);
+        cache.limit.store(0, Relaxed);
+        cache.tid.store(0, Relaxed);
+        cache.mode.store(MODE_UNATTACHED, Relaxed);
+        let users = self.arena.users.fetch_sub(1, AcqRel) - 1;
+        if self.arena.flags.get() & ARENA_SHARED != 0 {
+            self.flush_all(cache);
+        }
+        if users == 0 {
+            self.drain_inbox(None);
+        }
+    }
+
+    /// Opens a cache again that was lent.
+    fn reopen(&self, cache: &Cache) {
+        if cache.mode.load(Relaxed) == MODE_LENT {
+            let shared = self.arena.flags.get() & ARENA_SHARED != 0;
+            cache.mode.store(if shared { MODE_SHARED } else { MODE_OPEN }, Relaxed);
+            self.publish_range();
+        }
+    }
+
+    /// Closes a sleeping thread's cache so that this thread may work on it.
+    /// False, and nothing changed, if the thread is not known to sleep.
+    pub(crate) fn borrow(&self, cache: &Cache) -> bool {
+        let mode = cache.mode.load(Relaxed);
+        if mode == MODE_LENT {
+            return true;
+        }
+        if !matches!(mode, MODE_OPEN | MODE_SHARED) {
+            return false;
+        }
+        cache.mode.store(MODE_LENT, SeqCst);
+        cache.range_span.store(0, SeqCst);
+        cache.limit.store(0, SeqCst);
+        if self.root.os.parked(cache.tid.load(Relaxed)) {
+            return true;
+        }
+        self.reopen(cache);
+        false
+    }
+
+    /// Whether this thread may edit headers of live chunks here: nobody owns the
+    /// arena, or its owner sleeps, or it is shared.
+    pub(crate) fn may_edit(&self) -> bool {
+        let owned = self.arena.users.load(Relaxed) > 0;
+        !owned || self.arena.flags.get() & ARENA_SHARED != 0 || self.borrow(&self.arena.cache)
+    }
+
+    /// One look of the helper at this arena; true if there was work.
+    fn tick(&self) -> bool {
+        let mut worked = false;
+        let inbox = self.arena.inbox.head.load(Relaxed) != 0;
+        let owned = self.arena.users.load(Relaxed) > 0;
+        let shared = self.arena.flags.get() & ARENA_SHARED != 0;
+        let mut idle = !owned || shared;
+        for cache in self.caches() {
+            let activity = cache.activity.load(Relaxed);
+            let asleep = cache.activity_seen.replace(activity) == activity;
+            let waits = inbox || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES || self.outbox_used(cache);
+            if cache.tid.load(Relaxed) == 0 {
+                if waits && asleep {
+                    self.flush_all(cache);
+                    worked = true;
+                }
+            } else if waits && asleep && self.borrow(cache) {
+                self.flush_all(cache);
+                self.send_outboxes(cache);
+                worked = true;
+                idle = true;
+            } else {
+                worked |= waits;
+            }
+        }
+        if idle && inbox {
+            self.drain_inbox(None);
+            worked = true;
+        }
+        if idle && worked {
+            self.consolidate();
+            self.drop_empty_heaps();
+        }
+        // What stayed dirty for the whole window goes back.
+        let total = self.dirty_total();
+        let low = self.arena.dirty_low_bytes.replace(total).min(total);
+        if low > 0 && self.root.settings.get(Setting::Purge) > 0 {
+            let given = self.purge_to(total - low);
+            self.arena.dirty_low_bytes.set(self.dirty_total());
+            worked |= given > 0;
+        }
+        worked || total > 0 && low < total
+    }
+
+    /// Counts a bin's chunks anew: a fork may have hit its thread between two stores.
+    fn recount(&self, cache: &Cache) {
+        for bin in &cache.bins[cache::FIRST_BIN..cache::END_BIN] {
+            let mut found = 0u32;
+            let mut pointer = bin.head.get();
+            while pointer != 0 && found < u32::MAX / 2 {
+                found += 1;
+                pointer = self.next_in_transit(pointer);
+            }
+            bin.room.set((i64::from(bin.bound.get()) - i64::from(found)).max(i64::from(i32::MIN)) as i32);
+        }
+    }
+}
