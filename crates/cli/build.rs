@@ -4,8 +4,8 @@
 //! crates/cli` yields one file that works alone. A second copy goes beside the
 //! built binary (`target/{profile}/libheapwise.so`) for people who want it by hand.
 //!
-//! Invariant: `HEAPWISE_SO` always names an existing file; an empty one means
-//! "built without the library", which the command reports when it needs it.
+//! Invariant: `HEAPWISE_SO` always names an existing file. It is empty only in a packaged
+//! crate, which has no sources of the library; the command says so when it needs it.
 
 use std::env;
 use std::error::Error;
@@ -29,16 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("cargo::rerun-if-changed={}", package.join("..").join(source).display());
         }
         println!("cargo::rerun-if-changed={}", package.join("../../Cargo.toml").display());
-        match build(&package, &out) {
-            Ok(built) => {
-                fs::copy(&built, &embedded)?;
-                place_beside_binary(&built, &out);
-            }
-            Err(error) => {
-                println!("cargo::warning={SO} did not build, this heapwise carries none: {error}");
-                fs::write(&embedded, [])?;
-            }
-        }
+        let built = build(&package, &out)?;
+        fs::copy(&built, &embedded)?;
+        place_beside_binary(&built, &out);
     } else {
         println!(
             "cargo::warning=the sources of {SO} are not here, this heapwise carries none: \
@@ -80,15 +73,8 @@ fn build(package: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
 
     let output = cargo.output()?;
     if !output.status.success() {
-        // The warning is one line; the whole story goes to the build script's own log.
         let log = String::from_utf8_lossy(&output.stderr);
-        eprintln!("{log}");
-        let first = log.lines().find(|line| line.starts_with("error")).unwrap_or("no message");
-        return Err(format!(
-            "{first} ({}; run `cargo build --release -p libheapwise`)",
-            output.status
-        )
-        .into());
+        return Err(format!("{SO} did not build ({}):\n{log}", output.status).into());
     }
     Ok(release.join(SO))
 }

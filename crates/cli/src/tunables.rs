@@ -13,10 +13,7 @@
 use std::env;
 use std::ffi::OsString;
 
-#[path = "../../malloc/src/tunables.rs"]
-#[allow(dead_code)]
-mod table;
-use table::{TABLE, Tunable, parse as parse_value};
+use heapwise_malloc::tunables::{TABLE, Tunable, parse as parse_value};
 
 use crate::failure::{Failure, USAGE};
 

@@ -16,7 +16,7 @@ fn installed(directory: &Path) -> PathBuf {
     let bin = directory.join("bin");
     fs::create_dir_all(&bin).unwrap();
     let program = bin.join("heapwise");
-    fs::copy(common::program(), &program).unwrap();
+    common::executable(&program, &fs::read(common::program()).unwrap());
     program
 }
 

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use common::{compile, heapwise, script};
+use common::{compile, executable, heapwise, script};
 use predicates::prelude::*;
 use predicates::str::{contains, starts_with};
 use tempfile::tempdir;
@@ -230,9 +230,7 @@ fn programs_for_other_machines_are_refused() {
     let patched = |name: &str, offset: usize, value: u8| {
         let mut bytes = own.clone();
         bytes[offset] = value;
-        fs::write(directory.path().join(name), &bytes).unwrap();
-        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o755))
-            .unwrap();
+        executable(&directory.path().join(name), &bytes);
         directory.path().join(name)
     };
     // EI_CLASS: 1 is ELFCLASS32. e_machine: 243 is RISC-V.
@@ -246,8 +244,7 @@ fn a_broken_executable_is_an_error_not_a_panic() {
     let own = fs::read("/bin/sh").unwrap();
     for length in [4, 5, 16, 63, 64, 100, 1000] {
         let path = directory.path().join("cut");
-        fs::write(&path, &own[..length]).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        executable(&path, &own[..length]);
         // Whether the kernel takes it is the kernel's affair; we must not be what crashes.
         let output = heapwise().arg("run").arg(&path).output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);

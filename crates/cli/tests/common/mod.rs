@@ -2,7 +2,6 @@
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -59,10 +58,22 @@ fn loaded_c_library() -> PathBuf {
 }
 
 /// Writes an executable file.
+///
+/// By another process: a descriptor of ours, open for writing, would be inherited by whatever
+/// another test thread forks at that moment, and running the file would fail with ETXTBSY.
+pub fn executable(path: &Path, content: &[u8]) {
+    Command::new("sh")
+        .args(["-c", "rm -f \"$0\" && cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .write_stdin(content)
+        .assert()
+        .success();
+}
+
+/// Writes a script.
 pub fn script(directory: &Path, name: &str, text: &str) -> PathBuf {
     let path = directory.join(name);
-    fs::write(&path, text).expect("the temporary directory is writable");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the file is ours");
+    executable(&path, text.as_bytes());
     path
 }
 
