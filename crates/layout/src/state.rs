@@ -146,6 +146,8 @@ pub struct Cache {
 pub const CACHE_BINS_OFFSET: usize = core::mem::offset_of!(Cache, bins);
 
 const _: () = assert!(core::mem::size_of::<CacheBin>() == 32);
+// A bin is addressed as a chunk, and chunks are aligned to 16.
+const _: () = assert!(core::mem::offset_of!(ArenaState, bins) % 16 == 0);
 const _: () = assert!(core::mem::size_of::<HeapInfo>() == 64);
 
 impl Cache {
@@ -236,6 +238,8 @@ pub struct ArenaState {
     pub dirty_bytes: AtomicUsize,
     /// Lowest dirty total since the helper's last look.
     pub dirty_low_bytes: Cell<usize>,
+    /// All caches of this arena, newest first.
+    pub caches: Cell<usize>,
     /// Bytes in fastbins.
     pub fast_bytes: Cell<usize>,
     /// Fastbin heads (chunk addresses, linked through FD).
@@ -244,8 +248,6 @@ pub struct ArenaState {
     pub binmap: [Cell<u64>; BINMAP_WORDS],
     /// `fd`, `bk` of each bin's ring. Bin `i` is addressed as a chunk whose FD is word `2i`.
     pub bins: [Cell<usize>; 2 * BINS],
-    /// All caches of this arena, the embedded one first.
-    pub caches: Cell<usize>,
     /// Foreign frees: a lock-free stack of user pointers.
     pub inbox: Inbox,
     /// The first thread's cache.
@@ -283,11 +285,11 @@ impl ArenaState {
             dirty_newest: Cell::new(0),
             dirty_bytes: AtomicUsize::new(0),
             dirty_low_bytes: Cell::new(0),
+            caches: Cell::new(0),
             fast_bytes: Cell::new(0),
             fast: [const { Cell::new(0) }; FASTBINS],
             binmap: [const { Cell::new(0) }; BINMAP_WORDS],
             bins: [const { Cell::new(0) }; 2 * BINS],
-            caches: Cell::new(0),
             inbox: Inbox { head: AtomicUsize::new(0) },
             cache: Cache::new(MODE_UNATTACHED),
         }

@@ -61,6 +61,27 @@ impl Chunk {
         unsafe { AtomicU64::from_ptr(at(self.0 + HEADER_OFFSET)) }.store(header.0, Relaxed);
     }
 
+    /// The header word of a chunk that only this thread may touch now.
+    ///
+    /// # Safety
+    /// As [`Chunk::header`]; the chunk is live and the caller's to free, or in
+    /// this thread's cache, and its arena this thread's alone.
+    #[inline(always)]
+    pub unsafe fn own_header(self) -> Header {
+        // SAFETY: mapped by contract, 8-aligned.
+        Header(unsafe { at::<u64>(self.0 + HEADER_OFFSET).read() })
+    }
+
+    /// Writes the header word of such a chunk.
+    ///
+    /// # Safety
+    /// As [`Chunk::own_header`].
+    #[inline(always)]
+    pub unsafe fn set_own_header(self, header: Header) {
+        // SAFETY: mapped by contract, 8-aligned.
+        unsafe { at::<u64>(self.0 + HEADER_OFFSET).write(header.0) }
+    }
+
     /// Sets or clears P, alone.
     ///
     /// # Safety
