@@ -154,7 +154,8 @@ fn calls_and_the_living_are_counted() {
     let heap = |field: &str| main["heap"][field].as_u64().unwrap();
     assert_eq!(heap("live_chunks"), 12);
     assert!(heap("live_bytes") >= 10 * 100 + (1 << 20) + 640);
-    assert_eq!((heap("mapped_chunks"), heap("arenas")), (1, 1));
+    assert_eq!((heap("mapped_chunks"), heap("thread_caches")), (1, 1));
+    assert_eq!(main["arenas"], 1);
     assert!(heap("system_peak_bytes") >= heap("system_bytes"));
     assert!(main["kernel_calls"]["brk"].as_u64().unwrap() >= 1);
     assert!(main["kernel_calls"]["mmap"].as_u64().unwrap() >= 1);
@@ -236,13 +237,10 @@ fn an_end_without_exit_handlers_is_marked() {
     let (report, _) = report_of(&[program.to_str().unwrap()]);
     let main = main_process(&report);
     assert_eq!((&main["state"], &main["exact"]), (&"ended".into(), &false.into()));
+    assert!(main["heap"].is_null(), "nobody counted: {main:#}");
     // The figures lag by a few hundred calls, not more.
     assert!((99_000..=100_000).contains(&main["calls"]["malloc"].as_u64().unwrap()), "{main:#}");
-    heapwise()
-        .args(["run", "--report"])
-        .arg(&program)
-        .assert()
-        .stderr(contains("the figures lag behind"));
+    heapwise().args(["run", "--report"]).arg(&program).assert().stderr(contains("the figures lag"));
 }
 
 #[test]
@@ -269,6 +267,7 @@ fn fifty_thousand_objects_of_python() {
         report_of(&[python.trim(), "-c", "x = [bytes(i % 5000) for i in range(50_000)]"]);
     assert_eq!(code, Some(0));
     let main = main_process(&report);
-    assert!(main["calls"]["malloc"].as_u64().unwrap() > 40_000, "{main:#}");
+    // CPython makes its bytes with calloc.
+    assert!(main["calls"]["calloc"].as_u64().unwrap() > 40_000, "{main:#}");
     assert!(main["rss_peak_bytes"].as_u64().unwrap() > 100 << 20, "{main:#}");
 }

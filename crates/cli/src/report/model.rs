@@ -118,8 +118,12 @@ pub struct Process {
     pub thread_cache: ThreadCache,
     /// Calls to the kernel for memory.
     pub kernel_calls: KernelCalls,
-    /// The heap at the last full count.
-    pub heap: Heap,
+    /// Bytes given back by madvise, in all.
+    pub purged_bytes: u64,
+    /// Arenas made, the main one included.
+    pub arenas: u64,
+    /// The heap at its full count; null if there was none, as exit handlers make it.
+    pub heap: Option<Heap>,
 }
 
 /// Calls to the allocator by kind.
@@ -160,8 +164,6 @@ pub struct ThreadCache {
     pub frees: u64,
     /// Frees of other threads' chunks, sent home to their arenas.
     pub foreign_frees: u64,
-    /// Thread caches made.
-    pub made: u64,
 }
 
 /// Calls to the kernel for memory.
@@ -179,8 +181,8 @@ pub struct KernelCalls {
 /// The heap itself.
 #[derive(Debug, Serialize)]
 pub struct Heap {
-    /// Arenas made, the main one included.
-    pub arenas: u64,
+    /// Thread caches made.
+    pub thread_caches: u64,
     /// Bytes from the system.
     pub system_bytes: u64,
     /// Highest of these.
@@ -197,8 +199,6 @@ pub struct Heap {
     pub cached_bytes: u64,
     /// Bytes in bins and tops.
     pub free_bytes: u64,
-    /// Bytes given back by madvise, in all.
-    pub purged_bytes: u64,
 }
 
 impl Report {
@@ -312,7 +312,6 @@ impl Process {
                     .then(|| (record.cache_hits as f64 / allocations as f64).min(1.0)),
                 frees: record.cache_frees,
                 foreign_frees: record.foreign_frees,
-                made: record.caches,
             },
             kernel_calls: KernelCalls {
                 brk: record.brk_calls,
@@ -322,8 +321,11 @@ impl Process {
                 mprotect: record.mprotect_calls,
                 madvise: record.madvise_calls,
             },
-            heap: Heap {
-                arenas: record.arenas,
+            purged_bytes: record.purged_bytes,
+            arenas: record.arenas,
+            // Whoever counts the heap has a cache to count.
+            heap: (record.caches > 0).then_some(Heap {
+                thread_caches: record.caches,
                 system_bytes: record.system_bytes,
                 system_peak_bytes: record.system_peak_bytes,
                 live_bytes: record.live_bytes,
@@ -332,8 +334,7 @@ impl Process {
                 mapped_chunks: record.mapped_chunks,
                 cached_bytes: record.cached_bytes,
                 free_bytes: record.free_bytes,
-                purged_bytes: record.purged_bytes,
-            },
+            }),
         }
     }
 }

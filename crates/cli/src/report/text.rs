@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::model::{Origin, Process, Report, State};
+use super::model::{Heap, Origin, Process, Report, State};
 use super::record::printable;
 use crate::run::supervise::End;
 use crate::table::{self, Column};
@@ -95,8 +95,7 @@ fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
         out,
         "thread caches",
         format!(
-            "{} made; they served {} of the allocations, took {} of the frees",
-            count(cache.made),
+            "served {} of the allocations, took {} of the frees",
             percent(cache.hits.min(calls.allocations()), calls.allocations()),
             percent(cache.frees.min(calls.free), calls.free)
         ),
@@ -119,18 +118,27 @@ fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
         ("madvise", kernel.madvise),
     ];
     row(out, "kernel calls", listed(&kinds))?;
-    let heap = &process.heap;
+    row(out, "given back", format!("{} by madvise, in all", bytes(process.purged_bytes)))?;
+    row(out, "arenas", count(process.arenas))?;
+    if let Some(heap) = &process.heap {
+        rows_of_heap(out, heap)?;
+    }
+    if let Some(why) = lag(process.state) {
+        notice(out, why)?;
+    }
+    Ok(())
+}
+
+fn rows_of_heap(out: &mut impl Write, heap: &Heap) -> io::Result<()> {
     row(
         out,
         "from the kernel",
         format!(
-            "{} at the end, {} at most, in {}",
+            "{} at the end, {} at most",
             bytes(heap.system_bytes),
-            bytes(heap.system_peak_bytes),
-            plural(heap.arenas, "arena", "arenas")
+            bytes(heap.system_peak_bytes)
         ),
     )?;
-    row(out, "given back", format!("{} by madvise, in all", bytes(heap.purged_bytes)))?;
     row(
         out,
         "live at exit",
@@ -146,15 +154,12 @@ fn process(out: &mut impl Write, process: &Process) -> io::Result<()> {
         out,
         "idle at exit",
         format!(
-            "{} in thread caches, {} in bins and tops",
+            "{} in {}, {} in bins and tops",
             bytes(heap.cached_bytes),
+            plural(heap.thread_caches, "thread cache", "thread caches"),
             bytes(heap.free_bytes)
         ),
-    )?;
-    if let Some(why) = lag(process.state) {
-        notice(out, why)?;
-    }
-    Ok(())
+    )
 }
 
 /// Everything that is not the program's last image.
@@ -198,7 +203,7 @@ fn table_of(out: &mut impl Write, report: &Report, mut others: Vec<&Process>) ->
                 bytes(process.rss_peak_bytes),
                 count(process.calls.allocations()),
                 count(process.calls.free),
-                bytes(process.heap.live_bytes),
+                process.heap.as_ref().map_or("–".into(), |heap| bytes(heap.live_bytes)),
             ]
         })
         .collect();
@@ -243,9 +248,9 @@ fn state(process: &Process, report: &Report) -> String {
 fn lag(state: State) -> Option<&'static str> {
     match state {
         State::Exited => None,
-        State::Ended | State::Replaced => {
-            Some("ended without running its exit handlers: the figures lag behind its end")
-        }
+        State::Ended | State::Replaced => Some(
+            "ended without running its exit handlers: the figures lag, the heap was not counted",
+        ),
         State::Running => Some("still runs: the figures are those of its last update"),
     }
 }
