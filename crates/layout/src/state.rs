@@ -130,6 +130,8 @@ pub struct Cache {
     pub bound_bytes: Cell<u32>,
     /// Calls counted but not yet published.
     pub unpublished: Cell<u32>,
+    /// Calls that the next publication waits for: 1, 2, 4 … so that short processes show too.
+    pub publish_at: Cell<u32>,
     /// `activity` as the helper saw it last.
     pub activity_seen: Cell<u32>,
     /// Calls by kind since the last publication.
@@ -165,6 +167,7 @@ impl Cache {
             activity: AtomicU32::new(0),
             bound_bytes: Cell::new(0),
             unpublished: Cell::new(0),
+            publish_at: Cell::new(1),
             activity_seen: Cell::new(0),
             calls: [const { Cell::new(0) }; CALL_KINDS],
             counting: Cell::new(0),

@@ -41,6 +41,12 @@ impl Chunk {
         Self(self.0 + bytes)
     }
 
+    /// The chunk `bytes` further down.
+    #[inline(always)]
+    pub fn before(self, bytes: usize) -> Self {
+        Self(self.0 - bytes)
+    }
+
     /// Its header word.
     ///
     /// # Safety

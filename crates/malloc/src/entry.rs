@@ -210,6 +210,11 @@ impl<O: Os> Allocator<O> {
         }
         let cache = self.ready_cache(slot);
         self.note(cache, Call::Free);
+        self.release(cache, pointer);
+    }
+
+    /// Frees what is not null, uncounted.
+    fn release(&self, cache: &Cache, pointer: usize) {
         match self.locate(pointer) {
             Place::Mapped => self.unmap_chunk(pointer),
             Place::Nowhere => self.fatal(Fault::FreeInvalidPointer),
@@ -327,7 +332,7 @@ impl<O: Os> Allocator<O> {
         }
         // SAFETY: both chunks are the caller's, distinct, and at least this long.
         unsafe { core::ptr::copy_nonoverlapping(at::<u8>(pointer), at::<u8>(new), old_usable.min(request)) };
-        self.free(slot, pointer);
+        self.release(cache, pointer);
         new
     }
 

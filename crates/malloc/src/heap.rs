@@ -116,7 +116,7 @@ impl<O: Os> Held<'_, O> {
             // SAFETY: the first fencepost of a closed heap, ours.
             unsafe {
                 if !top.header().prev_in_use() {
-                    top = self.unlink_free(Chunk(top.0 - top.word(0))).chunk;
+                    top = self.unlink_free(top.before(top.word(0))).chunk;
                 }
             }
             let bytes = below.end.load(Relaxed) - top.0;

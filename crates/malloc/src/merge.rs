@@ -43,11 +43,11 @@ impl<O: Os> Held<'_, O> {
                 if !self.plausible_size(prev_size)
                     || prev_size > chunk.0
                     || chunk.0 - prev_size < self.heap_start(chunk)
-                    || chunk.offset(0usize.wrapping_sub(prev_size)).header().size() != prev_size
+                    || chunk.before(prev_size).header().size() != prev_size
                 {
                     self.root.fatal(Fault::CorruptPrevSizeMerging);
                 }
-                let found = self.unlink_free(Chunk(chunk.0 - prev_size));
+                let found = self.unlink_free(chunk.before(prev_size));
                 chunk = found.chunk;
                 size += found.size;
                 clean = found.clean;

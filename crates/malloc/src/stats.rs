@@ -224,7 +224,8 @@ impl<O: Os> Allocator<O> {
         let slot = &cache.calls[call as usize];
         slot.set(slot.get() + 1);
         cache.unpublished.set(cache.unpublished.get() + 1);
-        if cache.unpublished.get() >= PUBLISH_EVERY {
+        if cache.unpublished.get() >= cache.publish_at.get() {
+            cache.publish_at.set((cache.publish_at.get() * 2).min(PUBLISH_EVERY));
             self.publish_calls(cache);
         }
     }
