@@ -2,9 +2,6 @@
  * again.
  *
  * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (fasttop)
- * or:     double free or corruption (top)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -2,14 +2,7 @@
  * malloc_trim, and frees one in the middle again: its header may read as
  * zero now.
  *
- * stderr: double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,9 +1,6 @@
 /* Frees a 64 KiB-aligned chunk of 1 MiB twice.
  *
- * stderr: munmap_chunk(): invalid pointer
- * or:     free(): invalid pointer
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

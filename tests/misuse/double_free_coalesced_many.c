@@ -2,13 +2,7 @@
  * whose header lies deep inside the merged chunk.
  *
  * stderr: double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
  * or:     free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,8 +1,7 @@
 /* Frees a, b and a again while glibc's thread cache is full: the cycle in a
  * fastbin that glibc's look at the top alone cannot see.
  *
- * stderr: double free or corruption (fasttop)
- * or:     free(): double free detected in tcache 2
+ * stderr: free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

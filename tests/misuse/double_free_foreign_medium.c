@@ -1,11 +1,8 @@
 /* Two threads free the same 20,000-byte chunk of a third, whose arena is not
  * the main one.
  *
- * stderr: double free or corruption (!prev)
+ * stderr: double free or corruption (out)
  * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -3,7 +3,6 @@
  * is caught.
  *
  * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -2,7 +2,6 @@
  * chunk behind it.
  *
  * stderr: double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -2,8 +2,6 @@
  * between.
  *
  * stderr: double free or corruption (top)
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

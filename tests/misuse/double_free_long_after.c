@@ -2,10 +2,6 @@
  * sizes.
  *
  * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (fasttop)
- * or:     free(): invalid pointer
- * or:     free(): invalid size
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,11 +1,8 @@
 /* Frees a chunk of 1200 bytes again after its size has been through caches
  * and bins many times, while its own copy was kept out by a full cache.
  *
- * stderr: double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
+ * stderr: free(): double free detected in tcache 2
+ * or:     free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -3,7 +3,6 @@
  *
  * stderr: free(): double free detected in tcache 2
  * or:     double free or corruption (!prev)
- * or:     double free or corruption (fasttop)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,10 +1,7 @@
 /* Frees a 1 MiB chunk, which had a mapping of its own, twice: its header is
  * not mapped any more.
  *
- * stderr: munmap_chunk(): invalid pointer
- * or:     free(): invalid pointer
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -4,10 +4,7 @@
  * By-construction checks only: no allocator that trusts the header can see
  * this.
  *
- * stderr: munmap_chunk(): invalid pointer
- * or:     free(): invalid pointer
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -2,9 +2,6 @@
  * and frees it again.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -4,8 +4,6 @@
  * glibc forgets: the thread's cache is flushed to a fastbin at its exit.
  *
  * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (fasttop)
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -2,12 +2,6 @@
  * highest of them again: its header is not mapped any more.
  *
  * stderr: free(): invalid pointer
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     free(): invalid size
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,8 +1,7 @@
 /* Two threads, one after the other, free the same chunk of the main thread.
  *
- * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (fasttop)
+ * stderr: double free or corruption (fasttop)
+ * or:     free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

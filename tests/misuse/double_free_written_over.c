@@ -2,7 +2,6 @@
  * glibc keeps there), and frees it again.
  *
  * stderr: free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
  * signal: SIGABRT
  */
 #include "misuse.h"

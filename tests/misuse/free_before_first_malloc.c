@@ -1,7 +1,6 @@
 /* Frees a wild pointer as the program's first use of the heap.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,7 +1,6 @@
 /* Frees what getenv returned.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

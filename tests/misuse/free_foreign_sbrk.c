@@ -2,7 +2,6 @@
  * between two pieces of the heap.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

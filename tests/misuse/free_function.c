@@ -1,7 +1,6 @@
 /* Frees the address of a function.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,7 +1,7 @@
 /* Frees a string literal where the compiler has put it, aligned or not.
  *
- * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
+ * stderr: munmap_chunk(): invalid pointer
+ * or:     free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

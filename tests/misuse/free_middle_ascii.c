@@ -1,15 +1,7 @@
 /* Frees p + 64 of a live chunk full of letters.
  *
- * stderr: free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
- * or:     free(): invalid next size (fast)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     munmap_chunk(): invalid pointer
+ * stderr: double free or corruption (out)
+ * or:     free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,16 +1,7 @@
 /* Frees a pointer into a later page of a chunk that has a mapping of its
  * own; the contents look like the mapping's header.
  *
- * stderr: munmap_chunk(): invalid pointer
- * or:     free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
- * or:     free(): invalid next size (fast)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,7 +1,6 @@
 /* Frees a pointer to a variable on the stack of another thread.
  *
  * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

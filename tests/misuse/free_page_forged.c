@@ -4,8 +4,7 @@
  * glibc unmaps what it is told to: an invalid pointer into the program's own
  * memory.
  *
- * stderr: munmap_chunk(): invalid pointer
- * or:     free(): invalid pointer
+ * stderr: free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

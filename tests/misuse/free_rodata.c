@@ -1,7 +1,7 @@
 /* Frees a string literal.
  *
- * stderr: free(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
+ * stderr: munmap_chunk(): invalid pointer
+ * or:     free(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,20 +1,8 @@
 /* Overwrites the header of a chunk with 0xff bytes, by the chunk before it;
  * then frees it.
  *
- * stderr: free(): invalid size
- * or:     free(): invalid pointer
- * or:     free(): invalid next size (normal)
- * or:     free(): invalid next size (fast)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     munmap_chunk(): invalid pointer
- * or:     corrupted size vs. prev_size
- * or:     corrupted size vs. prev_size while consolidating
- * or:     malloc(): corrupted top size
- * or:     malloc(): invalid size (unsorted)
+ * stderr: munmap_chunk(): invalid pointer
+ * or:     free(): invalid size
  * signal: SIGABRT
  */
 #include "misuse.h"

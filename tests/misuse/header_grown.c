@@ -1,21 +1,7 @@
 /* Adds 32 to the size in the header of a chunk and leaves all else as it is,
  * by the chunk before it; then frees it.
  *
- * stderr: free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
- * or:     free(): invalid next size (fast)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     munmap_chunk(): invalid pointer
- * or:     corrupted size vs. prev_size
- * or:     corrupted size vs. prev_size while consolidating
- * or:     malloc(): corrupted top size
- * or:     malloc(): invalid size (unsorted)
- * limit: a change within one arena's own plausible sizes is not random contents; only the neighbour can contradict it
+ * stderr: free(): invalid size
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,9 +1,6 @@
 /* Calls realloc with a pointer that has been freed.
  *
- * stderr: realloc(): invalid pointer
- * or:     free(): double free detected in tcache 2
- * or:     realloc(): invalid old size
- * or:     double free or corruption (!prev)
+ * stderr: free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

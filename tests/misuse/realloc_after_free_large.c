@@ -1,11 +1,6 @@
 /* Calls realloc with a freed pointer of 100 KiB.
  *
- * stderr: realloc(): invalid pointer
- * or:     double free or corruption (!prev)
- * or:     free(): double free detected in tcache 2
- * or:     realloc(): invalid old size
- * or:     realloc(): invalid next size
- * or:     double free or corruption (top)
+ * stderr: double free or corruption (!prev)
  * signal: SIGABRT
  */
 #include "misuse.h"

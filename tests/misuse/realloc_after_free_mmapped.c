@@ -2,9 +2,6 @@
  * more.
  *
  * stderr: realloc(): invalid pointer
- * or:     mremap_chunk(): invalid pointer
- * or:     munmap_chunk(): invalid pointer
- * or:     free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

@@ -1,9 +1,6 @@
 /* Calls realloc with a freed pointer and a size that would fit where it is.
  *
- * stderr: realloc(): invalid pointer
- * or:     free(): double free detected in tcache 2
- * or:     realloc(): invalid old size
- * or:     double free or corruption (!prev)
+ * stderr: free(): double free detected in tcache 2
  * signal: SIGABRT
  */
 #include "misuse.h"

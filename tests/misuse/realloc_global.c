@@ -1,7 +1,7 @@
 /* Calls realloc with a pointer to a global.
  *
- * stderr: realloc(): invalid pointer
- * or:     realloc(): invalid old size
+ * stderr: realloc(): invalid old size
+ * or:     realloc(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"

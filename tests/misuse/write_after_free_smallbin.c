@@ -2,49 +2,24 @@
  * then allocates that size until they come.
  *
  * stderr: malloc(): unaligned tcache chunk detected
- * or:     malloc(): unaligned fastbin chunk detected
- * or:     malloc(): corrupted unsorted chunks
- * or:     malloc(): unsorted double linked list corrupted
  * or:     malloc(): smallbin double linked list corrupted
- * or:     malloc(): largebin double linked list corrupted (nextsize)
- * or:     malloc(): largebin double linked list corrupted (bk)
- * or:     malloc(): largebin double linked list corrupted
- * or:     corrupted double-linked list
- * or:     corrupted double-linked list (not small)
- * or:     malloc(): invalid size (unsorted)
- * or:     malloc(): mismatching next->prev_size (unsorted)
- * or:     malloc(): invalid next size (unsorted)
- * or:     malloc(): invalid next->prev_inuse (unsorted)
- * or:     corrupted size vs. prev_size
- * or:     malloc(): corrupted top size
- * or:     malloc(): memory corruption (fast)
- * or:     free(): invalid pointer
- * or:     free(): invalid size
- * or:     free(): invalid next size (normal)
- * or:     free(): invalid next size (fast)
- * or:     free(): double free detected in tcache 2
- * or:     double free or corruption (!prev)
- * or:     double free or corruption (top)
- * or:     double free or corruption (out)
- * or:     double free or corruption (fasttop)
- * or:     munmap_chunk(): invalid pointer
  * signal: SIGABRT
  */
 #include "misuse.h"
 
 int main(void)
 {
-    static char *p[4000], *guard[4000];
-    for (int i = 0; i < 4000; i++) {
+    enum { N = 8000 };
+    static char *p[N];
+    for (int i = 0; i < N; i++)
         p[i] = malloc(500);
-        guard[i] = malloc(24);
-    }
-    for (int i = 0; i < 4000; i++)
+    for (int i = 0; i < N; i += 2) /* no two neighbours: nothing merges */
         free(p[i]);
-    malloc(120000); /* sorts the unsorted list into its bins */
-    for (int i = 0; i < 4000; i++)
+    malloc_trim(0);
+    malloc(120000); /* caches flushed, the unsorted list sorted into its bins */
+    for (int i = 0; i < N - 20; i += 2) /* the last ones stay in glibc's thread cache */
         memset(p[i], 'A', 16);
-    for (int i = 0; i < 4100; i++)
+    for (int i = 0; i < N; i++)
         malloc(500);
-    survived(guard[0], 24);
+    survived(p[1], 500);
 }

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `stderr`, `or` | the line that standard error must consist of; alternatives, glibc's first |
 //! | `signal` | the signal that must end the program |
-//! | `limit` | why Heapwise may miss this: being undetected is then accepted too |
+//! | `limit` | why Heapwise may miss this: any end without a word is then accepted, too |
 //! | `env` | `NAME=VALUE` set for the program (repeatable) |
 //! | `args` | its arguments |
 //! | `libs` | further compiler arguments |

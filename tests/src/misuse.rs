@@ -45,7 +45,7 @@ pub fn check(name: &str) {
 }
 
 fn judge(expectation: &Expectation, outcome: &Outcome) -> Result<(), String> {
-    if expectation.limit.is_some() && outcome.success() && outcome.stderr.is_empty() {
+    if expectation.limit.is_some() && outcome.stderr.is_empty() && outcome.status.is_some() {
         return Ok(());
     }
     let stderr = outcome.stderr_text();

@@ -124,6 +124,8 @@ misuse! {
     header_mmapped
     header_mmapped_flag
     header_mmapped_size
+    header_mmapped_smaller
+    header_mmapped_start
     header_much_larger
     header_off_by_one
     header_off_by_one_letter
@@ -144,6 +146,7 @@ misuse! {
     realloc_middle
     realloc_middle_zero
     realloc_misaligned
+    realloc_mmapped_size_smashed
     realloc_next_smashed
     realloc_noncanonical
     realloc_page_start
