@@ -38,7 +38,8 @@ impl<O: Os> Allocator<O> {
 
     /// Takes the arena's lock if it is free.
     pub(crate) fn try_hold<'a>(&'a self, arena: &'a ArenaState) -> Option<Held<'a, O>> {
-        lock::try_lock(&arena.lock).then_some(Held { root: self, arena })
+        // Not `then_some`: a value that is not wanted would release the lock.
+        lock::try_lock(&arena.lock).then(|| Held { root: self, arena })
     }
 }
 
