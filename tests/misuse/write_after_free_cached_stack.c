@@ -42,6 +42,6 @@ int main(void)
     *(uint64_t **)b = target;
     for (int i = 0; i < 3; i++)
         if (malloc(40) == (void *)target)
-            survived(target, 40);
+            stolen();
     survived(NULL, 0);
 }

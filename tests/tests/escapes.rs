@@ -43,11 +43,11 @@ fn headers_overwritten_by_random_words() {
     check("header", 20_000, 19);
 }
 
-/// A few bytes may leave the size alone and change only the flag P, which the
-/// neighbour edits and no tag covers: 1 in 256 of the one-byte overruns.
+/// One value of the lowest byte changes only the flag P, which the neighbour
+/// edits and no tag covers: 1 in 255 of the one-byte overruns, which are 1 in 7.
 #[test]
 fn headers_overwritten_in_part() {
-    check("partial", 10_000, 100);
+    check("partial", 40_000, 39);
 }
 
 #[test]

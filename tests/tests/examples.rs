@@ -4,7 +4,7 @@
 use heapwise_tests::library;
 use heapwise_tests::program::find_or_skip;
 use heapwise_tests::run::run;
-use heapwise_tests::workspace::{Scratch, root};
+use heapwise_tests::workspace::{self, Scratch, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,4 +77,25 @@ fn cpp_shared() {
 #[test]
 fn cpp_static() {
     check("cpp", &["STATIC=1"]);
+}
+
+/// The Rust examples link the allocator in: no library is preloaded.
+#[test]
+fn rust() {
+    let target = workspace::target_dir().join("heapwise-examples");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build
+        .args(["build", "-q", "-p", "heapwise", "--examples", "--target-dir"])
+        .arg(&target)
+        .current_dir(root());
+    let outcome = run(build, None, Duration::from_secs(300));
+    assert!(outcome.success(), "cargo build --examples: {}", outcome.describe());
+    for entry in fs::read_dir(root().join("crates/heapwise/examples")).expect("examples").flatten()
+    {
+        let path = entry.path();
+        let name = path.file_stem().expect("a name");
+        let outcome = run(Command::new(target.join("debug/examples").join(name)), None, LIMIT);
+        assert!(outcome.success() && outcome.stderr.is_empty(), "{}", outcome.describe());
+    }
 }
