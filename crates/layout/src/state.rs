@@ -126,6 +126,8 @@ pub struct Cache {
     pub next: Cell<usize>,
     /// Slow-path calls by the owner so far: the helper's sign of life.
     pub activity: AtomicU32,
+    /// Not 0 while the owner is behind the fast paths: the cache may then be half changed.
+    pub busy: AtomicU32,
     /// Sum over bins of what the bounds allow, bytes.
     pub bound_bytes: Cell<u32>,
     /// Calls counted but not yet published.
@@ -165,6 +167,7 @@ impl Cache {
             arena: Cell::new(0),
             next: Cell::new(0),
             activity: AtomicU32::new(0),
+            busy: AtomicU32::new(0),
             bound_bytes: Cell::new(0),
             unpublished: Cell::new(0),
             publish_at: Cell::new(1),

@@ -8,8 +8,9 @@ const ENOMEM: c_int = 12;
 
 /// C: malloc.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapwise_fast")]
 pub extern "C" fn malloc(size: usize) -> *mut c_void {
-    global::malloc(size).cast()
+    global::malloc_here(size).cast()
 }
 
 /// C: free. errno is preserved.
@@ -18,9 +19,10 @@ pub extern "C" fn malloc(size: usize) -> *mut c_void {
 /// Null, or what one of these functions returned and nobody freed; so for all
 /// pointers below.
 #[unsafe(no_mangle)]
+#[unsafe(link_section = "heapwise_fast")]
 pub unsafe extern "C" fn free(pointer: *mut c_void) {
     // SAFETY: the caller's promise.
-    unsafe { global::free(pointer.cast()) }
+    unsafe { global::free_here(pointer.cast()) }
 }
 
 /// C: calloc.

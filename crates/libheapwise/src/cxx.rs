@@ -78,9 +78,10 @@ macro_rules! operator_new {
     ($($name:ident($($nothrow:ident)?) throws $throws:literal;)*) => {$(
         /// operator new.
         #[unsafe(no_mangle)]
+        #[unsafe(link_section = "heapwise_fast")]
         #[allow(non_snake_case, reason = "Itanium mangling")]
         pub extern "C-unwind" fn $name(size: usize $(, $nothrow: *const c_void)?) -> *mut c_void {
-            let pointer = global::malloc(size);
+            let pointer = global::malloc_here(size);
             if pointer.is_null() { after_failure(PLAIN, size, $throws) } else { pointer.cast() }
         }
     )*};

@@ -15,9 +15,9 @@ use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, Header, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE};
 use heapwise_layout::size::{
-    MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
+    CACHE_BINS, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
 };
-use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD, MODE_SHARED};
+use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD};
 
 /// A live chunk in a heap, its header checked.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ fn class_for(size: usize) -> Option<(usize, usize)> {
 impl<O: Os> Allocator<O> {
     /// malloc. 0 if memory ran out or `request` is over PTRDIFF_MAX.
     pub fn malloc(&self, slot: &Slot, request: usize) -> usize {
-        let cache = self.ready_cache(slot);
+        let cache = &*self.enter(slot);
         self.note(cache, Call::Malloc);
         let pointer = self.allocate(cache, request);
         self.perturb_new(pointer);
@@ -73,13 +73,13 @@ impl<O: Os> Allocator<O> {
     /// From the thread cache, refilled if need be.
     #[inline]
     fn allocate_cached(&self, cache: &Cache, index: usize) -> usize {
-        let mode = cache.mode.load(Relaxed);
-        if mode == MODE_DEAD {
+        if cache.mode.load(Relaxed) == MODE_DEAD {
             return 0;
         }
-        let exclusive = mode != MODE_SHARED;
+        // Not by the mode: a helper that tries to borrow changes that for a moment.
+        let exclusive = self.arena_of(cache).flags.get() & ARENA_SHARED == 0;
         let bin = &cache.bins[index];
-        // SAFETY: this thread's cache, open or shared as its mode says.
+        // SAFETY: this thread's cache, and `exclusive` is what its arena is.
         let pointer = unsafe { cache::pop(bin, exclusive) };
         if pointer != 0 {
             self.note(cache, Call::CacheHit);
@@ -143,7 +143,7 @@ impl<O: Os> Allocator<O> {
 
     /// calloc. 0 if memory ran out or the product overflows.
     pub fn calloc(&self, slot: &Slot, count: usize, each: usize) -> usize {
-        let cache = self.ready_cache(slot);
+        let cache = &*self.enter(slot);
         self.note(cache, Call::Calloc);
         let Some(size) = count.checked_mul(each).and_then(chunk_size) else {
             return self.failed(cache);
@@ -173,7 +173,7 @@ impl<O: Os> Allocator<O> {
         if align <= ALIGNMENT {
             return self.malloc(slot, request);
         }
-        let cache = self.ready_cache(slot);
+        let cache = &*self.enter(slot);
         self.note(cache, Call::Aligned);
         let pointer = self.allocate_aligned(cache, align, request);
         self.perturb_new(pointer);
@@ -208,7 +208,7 @@ impl<O: Os> Allocator<O> {
         if pointer == 0 {
             return;
         }
-        let cache = self.ready_cache(slot);
+        let cache = &*self.enter(slot);
         self.note(cache, Call::Free);
         self.release(cache, pointer);
     }
@@ -268,7 +268,7 @@ impl<O: Os> Allocator<O> {
 
     /// A bin of the thread's cache is over its bound.
     #[cold]
-    pub fn overflow(&self, cache: &Cache, index: usize) {
+    fn overflow(&self, cache: &Cache, index: usize) {
         self.alive(cache);
         let held = self.hold(self.arena_of(cache));
         held.overflow(cache, index);
@@ -281,10 +281,15 @@ impl<O: Os> Allocator<O> {
 
     /// The bin of an overflow that the free fast path reports for `pointer`.
     #[cold]
-    pub fn overflow_at(&self, cache: &Cache, pointer: usize) {
-        // SAFETY: just pushed, the head of its bin.
+    pub fn overflow_at(&self, slot: &Slot, pointer: usize) {
+        let cache = &*self.enter(slot);
+        // SAFETY: just pushed, a chunk in this thread's cache (or flushed since,
+        // by whom the cache was lent to, and still in a heap).
         let size = unsafe { Chunk::of(pointer).header() }.size();
-        self.overflow(cache, size / ALIGNMENT);
+        let index = (size / ALIGNMENT).min(CACHE_BINS - 1);
+        if cache.mode.load(Relaxed) != MODE_DEAD && cache.bins[index].room.get() < 0 {
+            self.overflow(cache, index);
+        }
     }
 
     /// Says which misuse it is that frees `pointer`, which is not a live chunk's.
@@ -302,7 +307,7 @@ impl<O: Os> Allocator<O> {
             self.free(slot, pointer);
             return 0;
         }
-        let cache = self.ready_cache(slot);
+        let cache = &*self.enter(slot);
         self.note(cache, Call::Realloc);
         let (old_usable, in_place) = match self.locate(pointer) {
             Place::Nowhere => self.fatal(Fault::ReallocInvalidPointer),

@@ -37,9 +37,31 @@ fn slot() -> &'static Slot {
     unsafe { &*at::<Slot>(machine::slot_address()) }
 }
 
+// The fast paths, wherever they are compiled in, stand in a section of their
+// own (`heapwise_fast`): so the helper can tell from a sleeping thread's stack
+// whether a signal interrupted one. They must not be inlined elsewhere.
+
 /// malloc: 16-aligned, null and ENOMEM if memory ran out.
-#[inline(always)]
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
 pub fn malloc(request: usize) -> *mut u8 {
+    malloc_here(request)
+}
+
+/// free.
+///
+/// # Safety
+/// As [`free_here`].
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+pub unsafe fn free(pointer: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { free_here(pointer) }
+}
+
+/// [`malloc`], for a function that itself stands in the section `heapwise_fast`.
+#[inline(always)]
+pub fn malloc_here(request: usize) -> *mut u8 {
     // SAFETY: the slot holds a cache of this thread.
     match unsafe { malloc_fast(at::<Cache>(machine::cache_address()), request) } {
         0 => malloc_slow(request),
@@ -47,13 +69,13 @@ pub fn malloc(request: usize) -> *mut u8 {
     }
 }
 
-/// free.
+/// [`free`], for a function that itself stands in the section `heapwise_fast`.
 ///
 /// # Safety
 /// `pointer` is null or a live chunk of this allocator, not used afterwards.
 /// (Anything else is caught where `docs/misuse.md` says so.)
 #[inline(always)]
-pub unsafe fn free(pointer: *mut u8) {
+pub unsafe fn free_here(pointer: *mut u8) {
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: as in `malloc`.
     match unsafe { free_fast(cache, pointer.addr()) } {
@@ -78,7 +100,7 @@ extern "C" fn free_slow(pointer: *mut u8) {
 #[cold]
 #[inline(never)]
 extern "C" fn overflow(pointer: *mut u8) {
-    ALLOCATOR.overflow_at(slot().cache(), pointer.expose_provenance());
+    ALLOCATOR.overflow_at(slot(), pointer.expose_provenance());
 }
 
 fn or_enomem(pointer: usize) -> *mut u8 {
@@ -89,6 +111,8 @@ fn or_enomem(pointer: usize) -> *mut u8 {
 }
 
 /// calloc: zeroed; null and ENOMEM if memory ran out or the product overflows.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
 pub fn calloc(count: usize, each: usize) -> *mut u8 {
     if let Some(bytes) = count.checked_mul(each) {
         // SAFETY: as in `malloc`.

@@ -28,8 +28,19 @@ impl<O: Os> Held<'_, O> {
         }
     }
 
-    /// Merges a free chunk with its free neighbours into the unsorted bin or the top.
-    pub(crate) fn merge(&self, mut chunk: Chunk, mut size: usize) {
+    /// Merges a free chunk with its free neighbours into the unsorted bin or the top;
+    /// a large result consolidates the fastbins and may trim.
+    pub(crate) fn merge(&self, chunk: Chunk, size: usize) {
+        if self.coalesce(chunk, size) >= CONSOLIDATION_BYTES {
+            self.consolidate();
+            self.trim_top_if_large();
+        }
+    }
+
+    /// Merges a free chunk with its free neighbours, no more; the size that came out.
+    ///
+    /// For callers that need the top as it is: a trim would take away what was just got.
+    pub(crate) fn coalesce(&self, mut chunk: Chunk, mut size: usize) -> usize {
         let next = chunk.offset(size);
         let mut clean = Span::default();
         // SAFETY: `chunk` is a chunk of this arena and its size was checked to
@@ -74,9 +85,6 @@ impl<O: Os> Held<'_, O> {
                 self.link_free(chunk, size, clean);
             }
         }
-        if size >= CONSOLIDATION_BYTES {
-            self.consolidate();
-            self.trim_top_if_large();
-        }
+        size
     }
 }

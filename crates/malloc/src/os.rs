@@ -1,9 +1,8 @@
 //! What the allocator asks of its platform: the one interface below it.
 //!
 //! Real Linux implements it ([`crate::linux`]), so does the in-memory kernel of
-//! the tests. Invariant: no method allocates from this allocator, none touches
-//! errno, and none is called while a thread cache is half changed unless the
-//! arena's lock is held (a sleeping thread's cache may be lent, see `threads`).
+//! the tests. Invariant: no method allocates from this allocator and none
+//! touches errno.
 
 use core::sync::atomic::AtomicU32;
 
@@ -98,7 +97,8 @@ pub unsafe trait Os: Sync {
     /// The calling thread has a cache now: see to it that it gives it back when it ends.
     fn thread_attached(&self);
 
-    /// Whether that thread is blocked in a system call right now (not in a page fault).
+    /// Whether that thread is blocked in a system call right now, not in a page fault
+    /// and not in a handler that interrupted a fast path. False if in doubt.
     fn parked(&self, thread_id: u32) -> bool;
 
     /// Sleeps while `word` holds `value`; may wake for no reason.

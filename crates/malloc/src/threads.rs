@@ -6,9 +6,12 @@
 //! headers are marked by 16-bit stores.
 //!
 //! A thread that sleeps can lend its cache and arena: the helper, holding the
-//! arena's lock, closes the cache, and then asks the kernel whether the thread
-//! is blocked in a system call. If so it cannot be in the middle of a fast
-//! path, and on waking finds its cache closed and must take the lock first.
+//! arena's lock, closes the cache, and then asks the platform whether the
+//! thread is blocked in a system call outside this allocator. If so it is in
+//! the middle of nothing, and on waking it finds its cache closed and must take
+//! the lock first. Outside means: not `busy` (set by everything behind the fast
+//! paths), and not in a signal handler that interrupted a fast path (the
+//! platform looks for one on the thread's stack).
 
 use crate::arena::Held;
 use crate::cache;
@@ -22,7 +25,7 @@ use core::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
 };
-use heapwise_layout::header::TAG_SHIFT;
+use heapwise_layout::header::{Header, PREV_IN_USE};
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::{
     ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_DEAD, MODE_LENT, MODE_OPEN, MODE_SHARED,
@@ -52,6 +55,44 @@ pub static UNATTACHED: ClosedCache = ClosedCache(Cache::new(MODE_UNATTACHED));
 /// The cache of a thread after its exit handlers have run.
 pub static DEAD: ClosedCache = ClosedCache(Cache::new(MODE_DEAD));
 
+/// A thread's cache while the thread is behind the fast paths.
+pub(crate) struct Entered<'a>(&'a Cache);
+
+impl<'a> Entered<'a> {
+    fn new(cache: &'a Cache) -> Self {
+        // The dead cache is shared and never written.
+        if !core::ptr::eq(cache, &DEAD.0) {
+            cache.busy.store(cache.busy.load(Relaxed) + 1, Relaxed);
+        }
+        Self(cache)
+    }
+
+    /// Leaves without the end of the value: for a cache that is given away.
+    fn leave(self) -> &'a Cache {
+        let cache = self.0;
+        drop(self);
+        cache
+    }
+}
+
+impl core::ops::Deref for Entered<'_> {
+    type Target = Cache;
+
+    #[inline]
+    fn deref(&self) -> &Cache {
+        self.0
+    }
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !core::ptr::eq(self.0, &DEAD.0) {
+            self.0.busy.store(self.0.busy.load(Relaxed) - 1, Relaxed);
+        }
+    }
+}
+
 impl Slot {
     /// The handle of a thread that has not called yet.
     #[must_use]
@@ -79,18 +120,21 @@ impl<O: Os> Allocator<O> {
         unsafe { &*at::<ArenaState>(cache.arena.get()) }
     }
 
-    /// The thread's cache, ready for use; a dead one if the thread has none any more.
+    /// The thread's cache, ready for use until the value is dropped; a dead one if
+    /// the thread has none any more.
     #[inline]
-    pub(crate) fn ready_cache<'a>(&'a self, slot: &'a Slot) -> &'a Cache {
+    pub(crate) fn enter<'a>(&'a self, slot: &'a Slot) -> Entered<'a> {
         let cache = slot.cache();
-        match cache.mode.load(Acquire) {
-            MODE_OPEN | MODE_SHARED | MODE_DEAD => cache,
-            MODE_LENT => {
-                self.take_back(cache);
-                cache
-            }
-            _ => self.attach(slot),
+        if matches!(cache.mode.load(Acquire), MODE_UNATTACHED | MODE_DEAD) {
+            let cache = if core::ptr::eq(cache, &DEAD.0) { cache } else { self.attach(slot) };
+            return Entered::new(cache);
         }
+        let entered = Entered::new(cache);
+        // Busy first, then the mode: a helper stores the mode first.
+        if cache.mode.load(Acquire) == MODE_LENT {
+            self.take_back(cache);
+        }
+        entered
     }
 
     /// Gives the thread an arena and a cache.
@@ -175,11 +219,12 @@ impl<O: Os> Allocator<O> {
         if !matches!(cache.mode.load(Relaxed), MODE_OPEN | MODE_SHARED | MODE_LENT) {
             return;
         }
-        let cache = self.ready_cache(slot);
-        self.publish_calls(cache);
-        self.send_all(cache);
+        let entered = self.enter(slot);
+        self.publish_calls(&entered);
+        self.send_all(&entered);
+        let held = self.hold(self.arena_of(&entered));
         slot.0.set(core::ptr::from_ref(&DEAD.0).expose_provenance());
-        let held = self.hold(self.arena_of(cache));
+        let cache = entered.leave();
         held.release(cache);
         let look = held.settle();
         drop(held);
@@ -197,15 +242,18 @@ impl<O: Os> Allocator<O> {
 
     /// Makes the calling thread's exclusive arena a shared one.
     pub fn share_own_arena(&self, slot: &Slot) {
-        let cache = self.ready_cache(slot);
+        let cache = self.enter(slot);
         if cache.mode.load(Relaxed) != MODE_OPEN {
             return;
         }
-        let held = self.hold(self.arena_of(cache));
+        let held = self.hold(self.arena_of(&cache));
         held.arena.flags.set(held.arena.flags.get() | ARENA_SHARED);
         cache.mode.store(MODE_SHARED, Relaxed);
         cache.range_span.store(0, Relaxed);
         cache.limit.store(0, Relaxed);
+        // The fast path keeps no A in the cache; a shared one must find it there.
+        held.flush_all(&cache);
+        held.consolidate();
     }
 
     /// From now on every call is counted (fast paths closed), or no longer.
@@ -273,6 +321,7 @@ impl<O: Os> Allocator<O> {
                 if core::ptr::from_ref(cache).addr() == own {
                     cache.tid.store(self.os.thread_id(), Relaxed);
                 } else if cache.tid.load(Relaxed) != 0 {
+                    cache.busy.store(0, Relaxed);
                     held.recount(cache);
                     held.abandon_outboxes(cache);
                     held.release(cache);
@@ -313,12 +362,16 @@ impl<'a, O: Os> Held<'a, O> {
         }
     }
 
-    /// Marks a chunk in transit as held by somebody; its size is kept.
+    /// Marks a chunk in transit, which is in no list, as held by somebody; its size is kept.
+    ///
+    /// The whole header: a chunk that comes out of a fastbin may have lost its A
+    /// in a thread cache.
     pub(crate) fn mark_live(&self, chunk: crate::chunk::Chunk) {
-        // SAFETY: a chunk of this arena in transit, lock held.
+        // SAFETY: a chunk of this arena that only this thread knows, lock held.
         unsafe {
-            let live = cache::live_header(self.arena, chunk.header().size());
-            chunk.set_tag((live >> TAG_SHIFT) as u16);
+            let header = chunk.header();
+            let live = cache::live_header(self.arena, header.size());
+            chunk.set_header(Header(live | header.0 & PREV_IN_USE));
         }
     }
 
@@ -360,7 +413,7 @@ impl<'a, O: Os> Held<'a, O> {
         cache.mode.store(MODE_LENT, SeqCst);
         cache.range_span.store(0, SeqCst);
         cache.limit.store(0, SeqCst);
-        if self.root.os.parked(cache.tid.load(Relaxed)) {
+        if self.root.os.parked(cache.tid.load(Relaxed)) && cache.busy.load(SeqCst) == 0 {
             return true;
         }
         self.reopen(cache);

@@ -177,7 +177,7 @@ impl<O: Os> Held<'_, O> {
         if free > 0 {
             // SAFETY: as above.
             unsafe { chunk.set_header(Header::new(free, flags)) };
-            self.merge(chunk, free);
+            self.coalesce(chunk, free);
         }
     }
 

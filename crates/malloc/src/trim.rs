@@ -13,7 +13,7 @@ impl<O: Os> Allocator<O> {
     /// inbox; its free pages go all the same. O(chunks).
     pub fn trim(&self, slot: &Slot, pad: usize) -> bool {
         self.prepare();
-        let own = self.ready_cache(slot);
+        let own = &*self.enter(slot);
         self.send_all(own);
         let mut released = false;
         for arena in self.arenas() {

@@ -11,6 +11,7 @@ compile_error!("this processor needs a file like linux/x86_64.rs: system calls, 
 
 mod cores;
 mod helper;
+mod parked;
 
 use crate::os::{Os, Span};
 use core::ffi::{c_int, c_long, c_ulong, c_void};
@@ -263,17 +264,7 @@ unsafe impl Os for Linux {
     }
 
     fn parked(&self, thread_id: u32) -> bool {
-        let (mut name, mut text, mut digits) = ([0; 64], [0; 32], [0; 20]);
-        let number = decimal(u64::from(thread_id), &mut digits);
-        let Some(name) = path(&mut name, &[b"/proc/self/task/", number, b"/syscall"]) else {
-            return false;
-        };
-        // "running", "-1 sp pc" (blocked, but not in a call), or "nr args… sp pc".
-        let Some(text) = read_file(name, &mut text) else { return false };
-        let digits = text.iter().take_while(|b| b.is_ascii_digit()).count();
-        let Some(call) = crate::tunables::parse(&text[..digits]) else { return false };
-        // A parent in vfork has lent its stack and its slot to the child.
-        ![nr::VFORK, nr::CLONE, nr::CLONE3].contains(&call)
+        parked::parked(thread_id)
     }
 
     fn wait(&self, word: &AtomicU32, value: u32) {
