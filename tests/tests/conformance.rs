@@ -71,6 +71,7 @@ conformance! {
     short_threads
     signals
     small_stacks
+    stopped_in_handler
     thread_exit_tsd
     thread_local
     threads_hand_over
