@@ -1,0 +1,163 @@
+//! The pictures: a row a job with a dot a peer (one for time, one for memory),
+//! and the peers' geometric means of both in one plane.
+
+use crate::peers::OURS;
+use crate::results::{Figure, Results};
+use anyhow::{Context, Result};
+use std::fmt::Write;
+use std::path::Path;
+
+const COLOURS: [&str; 10] = [
+    "#d62728", "#7f7f7f", "#1f77b4", "#17becf", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b",
+    "#aec7e8", "#e377c2",
+];
+/// The corner where we want to be: CPU time and peak memory over mimalloc v2's.
+const GOAL: (f64, f64) = (0.85, 0.62);
+const FONT: &str = "font-family=\"sans-serif\" font-size=\"12\"";
+
+/// Writes time.svg, memory.svg and both.svg.
+pub fn write(results: &Results, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    std::fs::write(folder.join("time.svg"), dots(results, Figure::Cpu))?;
+    std::fs::write(folder.join("memory.svg"), dots(results, Figure::Peak))?;
+    std::fs::write(folder.join("both.svg"), plane(results))?;
+    Ok(())
+}
+
+/// A logarithmic axis in pixels.
+struct Axis {
+    low: f64,
+    high: f64,
+    start: f64,
+    end: f64,
+}
+
+impl Axis {
+    fn at(&self, value: f64) -> f64 {
+        let share =
+            (value.clamp(self.low, self.high) / self.low).ln() / (self.high / self.low).ln();
+        self.start + share * (self.end - self.start)
+    }
+}
+
+fn open(width: f64, height: f64) -> String {
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
+    )
+}
+
+fn label(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" {FONT} text-anchor=\"{anchor}\">{text}</text>"
+    );
+}
+
+fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
+    let ((x1, y1), (x2, y2)) = (from, to);
+    let _ = writeln!(
+        svg,
+        "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>"
+    );
+}
+
+fn dot(svg: &mut String, x: f64, y: f64, peer: &str, index: usize, title: &str) {
+    let radius = if peer == OURS { 6 } else { 4 };
+    let colour = COLOURS[index % COLOURS.len()];
+    let _ = writeln!(
+        svg,
+        "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{colour}\" fill-opacity=\"0.85\"><title>{title}</title></circle>"
+    );
+}
+
+fn dots(results: &Results, figure: Figure) -> String {
+    let (row, left, top, width) = (20.0, 180.0, 70.0, 900.0);
+    let bottom = top + row * (results.jobs.len() + 1) as f64;
+    let axis = Axis { low: 0.1, high: 10.0, start: left, end: width - 20.0 };
+    let mut svg = open(width, bottom + 10.0);
+    label(
+        &mut svg,
+        10.0,
+        20.0,
+        "start",
+        &format!("{}, ratio to {} (left is better)", figure.name(), results.reference()),
+    );
+    for (index, peer) in results.peers.iter().enumerate() {
+        let x = 20.0 + 88.0 * index as f64;
+        dot(&mut svg, x, 38.0, peer, index, peer);
+        label(&mut svg, x + 9.0, 42.0, "start", peer);
+    }
+    for tick in [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0] {
+        let colour = if tick == 1.0 { "#444" } else { "#ddd" };
+        line(&mut svg, (axis.at(tick), top - 8.0), (axis.at(tick), bottom), colour);
+        label(&mut svg, axis.at(tick), top - 11.0, "middle", &tick.to_string());
+    }
+    let names = results.jobs.iter().map(|(name, _)| Some(name.as_str())).chain([None]);
+    for (number, job) in names.enumerate() {
+        let y = top + row * (number as f64 + 0.5);
+        label(&mut svg, left - 8.0, y + 4.0, "end", job.unwrap_or("geometric mean"));
+        // Ours last, so that it lies on top.
+        let mut order: Vec<(usize, &String)> = results.peers.iter().enumerate().collect();
+        order.sort_by_key(|(_, peer)| *peer == OURS);
+        for (index, peer) in order {
+            let ratio = match job {
+                Some(job) => results.ratio(job, peer, results.reference(), figure),
+                None => results.mean(peer, figure),
+            };
+            if let Some(ratio) = ratio {
+                dot(&mut svg, axis.at(ratio), y, peer, index, &format!("{peer} {ratio:.2}"));
+            }
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
+
+fn plane(results: &Results) -> String {
+    let (left, top, right, bottom) = (60.0, 40.0, 580.0, 460.0);
+    let mut svg = open(640.0, 510.0);
+    let x = Axis { low: 0.5, high: 4.0, start: left, end: right };
+    let y = Axis { low: 0.25, high: 4.0, start: bottom, end: top };
+    let (corner_x, corner_y) = (x.at(GOAL.0), y.at(GOAL.1));
+    let _ = writeln!(
+        svg,
+        "<rect x=\"{left}\" y=\"{corner_y:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"#e5f5e0\"/>",
+        corner_x - left,
+        bottom - corner_y
+    );
+    for tick in [0.5, 0.7, 1.0, 1.4, 2.0, 4.0] {
+        line(&mut svg, (x.at(tick), top), (x.at(tick), bottom), "#ddd");
+        label(&mut svg, x.at(tick), bottom + 16.0, "middle", &tick.to_string());
+    }
+    for tick in [0.25, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0] {
+        line(&mut svg, (left, y.at(tick)), (right, y.at(tick)), "#ddd");
+        label(&mut svg, left - 6.0, y.at(tick) + 4.0, "end", &tick.to_string());
+    }
+    let to = results.reference();
+    label(
+        &mut svg,
+        (left + right) / 2.0,
+        bottom + 36.0,
+        "middle",
+        &format!("CPU time, geometric mean, ratio to {to}"),
+    );
+    label(&mut svg, left, top - 12.0, "start", &format!("peak RSS, geometric mean, ratio to {to}"));
+    for (index, peer) in results.peers.iter().enumerate() {
+        if let (Some(cpu), Some(peak)) =
+            (results.mean(peer, Figure::Cpu), results.mean(peer, Figure::Peak))
+        {
+            dot(
+                &mut svg,
+                x.at(cpu),
+                y.at(peak),
+                peer,
+                index,
+                &format!("{peer} {cpu:.2} {peak:.2}"),
+            );
+            label(&mut svg, x.at(cpu) + 8.0, y.at(peak) + 4.0, "start", peer);
+        }
+    }
+    svg.push_str("</svg>\n");
+    svg
+}

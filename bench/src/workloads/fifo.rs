@@ -1,0 +1,18 @@
+//! FIFO batches: queues and log buffers: what was made first dies first.
+
+use super::Load;
+use crate::heap::Block;
+use crate::random::Random;
+
+const OBJECTS: usize = 20_000_000;
+const BATCH: usize = 2_000;
+
+pub fn run(load: &Load) {
+    let mut random = Random::new(2);
+    let sizes: Vec<usize> = (0..BATCH).map(|_| random.size(16, 512)).collect();
+    let mut live = Vec::with_capacity(BATCH);
+    for _ in 0..load.count(OBJECTS) / BATCH {
+        live.extend(sizes.iter().map(|&bytes| Block::new(bytes)));
+        live.drain(..).for_each(drop);
+    }
+}
