@@ -1,0 +1,156 @@
+//! A set of numbers as bits under two levels of summary.
+//!
+//! ```text
+//!   top      1 bit for each word below that is not zero     scanned
+//!   middle   1 bit for each word below that is not zero
+//!   leaf     the set itself                                  64 members a word
+//! ```
+//! Insert, remove, contains: O(1), one word unless a word's emptiness changes.
+//! First and last: O(1) up to 2^18 members, then one word more per 2^18.
+//! A free list as bits never touches a neighbour: where a linked list dirties
+//! three cache lines of 12-byte nodes, this dirties one word of a table a
+//! hundred times smaller, and its first member is the lowest address for free.
+
+/// Where a set's three levels lie in the zone's words.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct BitTree {
+    leaf: u32,
+    middle: u32,
+    top: u32,
+    end: u32,
+}
+
+const fn level(bits: usize) -> usize {
+    bits.div_ceil(64)
+}
+
+impl BitTree {
+    /// Words that a set of `bits` members takes.
+    pub(crate) const fn words(bits: usize) -> usize {
+        level(bits) + level(level(bits)) + level(level(level(bits)))
+    }
+
+    /// The set of `bits` members that starts at word `at`.
+    pub(crate) const fn at(at: usize, bits: usize) -> Self {
+        let middle = at + level(bits);
+        let top = middle + level(level(bits));
+        let end = at + Self::words(bits);
+        Self { leaf: at as u32, middle: middle as u32, top: top as u32, end: end as u32 }
+    }
+
+    /// The word that holds a member.
+    #[inline]
+    pub(crate) const fn word_of(&self, bit: usize) -> usize {
+        self.leaf as usize + bit / 64
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, words: &[u64], bit: usize) -> bool {
+        words.get(self.word_of(bit)).is_some_and(|word| word >> (bit % 64) & 1 != 0)
+    }
+
+    #[inline]
+    pub(crate) fn insert(&self, words: &mut [u64], bit: usize) {
+        let word = &mut words[self.word_of(bit)];
+        let before = *word;
+        *word = before | 1 << (bit % 64);
+        if before == 0 {
+            self.summarise(words, bit / 64);
+        }
+    }
+
+    /// Takes a member out. The caller knows that it is in.
+    #[inline]
+    pub(crate) fn remove(&self, words: &mut [u64], bit: usize) {
+        let word = &mut words[self.word_of(bit)];
+        *word &= !(1 << (bit % 64));
+        if *word == 0 {
+            self.unsummarise(words, bit / 64);
+        }
+    }
+
+    /// Writes a whole leaf word, given by any of its members.
+    #[inline]
+    pub(crate) fn set_word(&self, words: &mut [u64], bit: usize, value: u64) {
+        let word = &mut words[self.word_of(bit)];
+        let before = core::mem::replace(word, value);
+        if before == 0 && value != 0 {
+            self.summarise(words, bit / 64);
+        } else if before != 0 && value == 0 {
+            self.unsummarise(words, bit / 64);
+        }
+    }
+
+    fn summarise(&self, words: &mut [u64], leaf: usize) {
+        let word = &mut words[self.middle as usize + leaf / 64];
+        let before = *word;
+        *word = before | 1 << (leaf % 64);
+        if before == 0 {
+            let middle = leaf / 64;
+            words[self.top as usize + middle / 64] |= 1 << (middle % 64);
+        }
+    }
+
+    fn unsummarise(&self, words: &mut [u64], leaf: usize) {
+        let word = &mut words[self.middle as usize + leaf / 64];
+        *word &= !(1 << (leaf % 64));
+        if *word == 0 {
+            let middle = leaf / 64;
+            words[self.top as usize + middle / 64] &= !(1 << (middle % 64));
+        }
+    }
+
+    /// The lowest member.
+    #[inline]
+    pub(crate) fn first(&self, words: &[u64]) -> Option<usize> {
+        let tops = &words[self.top as usize..self.end as usize];
+        let (at, top) = tops.iter().enumerate().find(|(_, word)| **word != 0)?;
+        let middle = at * 64 + top.trailing_zeros() as usize;
+        let leaf = middle * 64 + words[self.middle as usize + middle].trailing_zeros() as usize;
+        Some(leaf * 64 + words[self.leaf as usize + leaf].trailing_zeros() as usize)
+    }
+
+    /// The highest member.
+    pub(crate) fn last(&self, words: &[u64]) -> Option<usize> {
+        let highest = |word: u64| 63 - word.leading_zeros() as usize;
+        let tops = &words[self.top as usize..self.end as usize];
+        let (at, top) = tops.iter().enumerate().rev().find(|(_, word)| **word != 0)?;
+        let middle = at * 64 + highest(*top);
+        let leaf = middle * 64 + highest(words[self.middle as usize + middle]);
+        Some(leaf * 64 + highest(words[self.leaf as usize + leaf]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::{collections::BTreeSet, vec};
+
+    #[test]
+    fn behaves_as_an_ordered_set() {
+        for bits in [1, 63, 64, 65, 4096, 4097, 300_000] {
+            let tree = BitTree::at(3, bits);
+            let mut words = vec![0; 3 + BitTree::words(bits)];
+            let mut model = BTreeSet::new();
+            let mut seed = 0x9e37_79b9_u64;
+            for _ in 0..4000 {
+                seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                let bit = (seed >> 33) as usize % bits;
+                assert_eq!(tree.contains(&words, bit), model.contains(&bit));
+                if model.remove(&bit) {
+                    tree.remove(&mut words, bit);
+                } else {
+                    model.insert(bit);
+                    tree.insert(&mut words, bit);
+                }
+                assert_eq!(tree.first(&words), model.first().copied());
+                assert_eq!(tree.last(&words), model.last().copied());
+            }
+            for bit in model {
+                tree.remove(&mut words, bit);
+            }
+            assert!(words.iter().all(|word| *word == 0));
+        }
+    }
+}

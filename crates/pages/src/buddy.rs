@@ -1,0 +1,229 @@
+//! Split and merge: blocks of one order, and their buddies.
+//!
+//! ```text
+//!   order 2   ├───────────────┤            split: keep the lower half,
+//!   order 1   ├───────┼───────┤                   insert the upper
+//!   order 0   ├───┼───┼───┼───┤            merge: while the buddy is free,
+//!              idx idx^1                          remove it and go up
+//! ```
+//! The lowest free block of the smallest sufficient order is taken. Linux takes
+//! the newest of its list and puts blocks that may merge soon at the tail, to the
+//! same end: low addresses fill, high ones merge. Warm reuse is the per-CPU
+//! lists' work.
+
+use crate::error::{AllocError, ClaimError, FreeError};
+use crate::frame::{Order, Pfn};
+use crate::migrate::MigrateType;
+use crate::state::State;
+use crate::zone::Zone;
+
+impl Zone<'_> {
+    /// Takes a block, whatever the watermarks say. O(orders), plus O(pageblock)
+    /// when it has to take over another type's pageblock.
+    ///
+    /// [`AllocError::OutOfMemory`], [`AllocError::TooLarge`].
+    #[inline]
+    pub fn alloc(&mut self, order: Order, migrate: MigrateType) -> Result<Pfn, AllocError> {
+        if order.get() > self.max_order {
+            return Err(AllocError::TooLarge);
+        }
+        let index = match self.take_smallest(order.get(), migrate) {
+            Some(index) => index,
+            None => self.take_fallback(order.get(), migrate).ok_or(AllocError::OutOfMemory)?,
+        };
+        self.free -= order.frames();
+        self.map.set(index, State::used(order, migrate));
+        Ok(self.map.pfn(index))
+    }
+
+    /// Takes a block back. O(orders). Any misuse is refused and changes nothing.
+    ///
+    /// All of [`FreeError`].
+    #[inline]
+    pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let index = self.map.index(pfn);
+        let state = self.map.get(index);
+        if !state.is_used_as(order) {
+            return Err(self.refuse(pfn, order));
+        }
+        self.put(index, order);
+        Ok(())
+    }
+
+    /// Takes back a block that a per-CPU list held.
+    pub(crate) fn free_cached(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let index = self.map.index(pfn);
+        if !self.map.get(index).is_cached_as(order) {
+            return Err(FreeError::DoubleFree);
+        }
+        self.put(index, order);
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, index: usize, order: Order) {
+        self.map.set(index, State::PLAIN);
+        self.free += order.frames();
+        self.merge(index, order.get());
+    }
+
+    /// Takes the very block at `pfn`, if all of it is free. O(orders).
+    ///
+    /// All of [`ClaimError`].
+    pub fn alloc_at(
+        &mut self,
+        pfn: Pfn,
+        order: Order,
+        migrate: MigrateType,
+    ) -> Result<(), ClaimError> {
+        if order.get() > self.max_order {
+            return Err(ClaimError::TooLarge);
+        }
+        let index = self.map.index(pfn);
+        if self.map.get(index).is_absent() {
+            return Err(ClaimError::Foreign);
+        }
+        if !pfn.is_aligned(order) {
+            return Err(ClaimError::Misaligned);
+        }
+        let (head, mut found) = self.free_block_over(index).ok_or(ClaimError::NotFree)?;
+        if found < order.get() {
+            return Err(ClaimError::NotFree);
+        }
+        let of = self.type_at(head);
+        self.remove(of, found, head);
+        while found > order.get() {
+            found -= 1;
+            let other = (index >> found << found) ^ (1 << found);
+            self.insert(of, found, other);
+        }
+        self.free -= order.frames();
+        self.map.set(index, State::used(order, migrate));
+        Ok(())
+    }
+
+    /// Turns a block in use into `1 << order` single frames in use, each to be freed
+    /// by itself (Linux's `split_page`). O(frames of the block).
+    ///
+    /// All of [`FreeError`].
+    pub fn split_block(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let index = self.map.index(pfn);
+        let state = self.map.get(index);
+        if !state.is_used_as(order) {
+            return Err(self.refuse(pfn, order));
+        }
+        let single = State::used(Order::ZERO, state.migrate());
+        self.map.fill(index, order.frames() as usize, single);
+        Ok(())
+    }
+
+    /// The lowest block of the smallest sufficient order of one type, split down.
+    #[inline]
+    pub(crate) fn take_smallest(&mut self, order: usize, migrate: MigrateType) -> Option<usize> {
+        let enough = self.nonempty[migrate.index()] >> order;
+        if enough == 0 {
+            return None;
+        }
+        let found = order + enough.trailing_zeros() as usize;
+        self.take_block(found, order, migrate)
+    }
+
+    /// The lowest free block of order `found`, split down to `order`.
+    #[inline]
+    pub(crate) fn take_block(
+        &mut self,
+        found: usize,
+        order: usize,
+        migrate: MigrateType,
+    ) -> Option<usize> {
+        let bit = self.trees[migrate.index()][found].first(self.words)?;
+        let index = bit << found;
+        self.remove(migrate, found, index);
+        self.expand(index, found, order, migrate);
+        Some(index)
+    }
+
+    /// Gives the upper halves back until the block at `index` is of `order`.
+    #[inline]
+    pub(crate) fn expand(
+        &mut self,
+        index: usize,
+        mut from: usize,
+        order: usize,
+        migrate: MigrateType,
+    ) {
+        while from > order {
+            from -= 1;
+            self.insert(migrate, from, index + (1 << from));
+        }
+    }
+
+    /// Puts a block into the free sets, with its free buddies.
+    #[inline]
+    pub(crate) fn merge(&mut self, index: usize, order: usize) {
+        let migrate = self.type_at(index);
+        self.merge_as(index, order, migrate);
+    }
+
+    #[inline]
+    pub(crate) fn merge_as(&mut self, mut index: usize, mut order: usize, migrate: MigrateType) {
+        let inside = self.max_order.min(crate::frame::PAGEBLOCK_ORDER.get());
+        while order < inside {
+            let buddy = index ^ (1 << order);
+            if !self.is_free_block(migrate, order, buddy) {
+                return self.insert(migrate, order, index);
+            }
+            self.remove(migrate, order, buddy);
+            index &= buddy;
+            order += 1;
+        }
+        self.merge_pageblocks(index, order, migrate);
+    }
+
+    /// The last steps, across pageblocks: the freed block's type wins.
+    fn merge_pageblocks(&mut self, mut index: usize, mut order: usize, migrate: MigrateType) {
+        while order < self.max_order {
+            let buddy = index ^ (1 << order);
+            let of = if buddy < self.map.len() { self.type_at(buddy) } else { migrate };
+            if !self.is_free_block(of, order, buddy) {
+                break;
+            }
+            self.remove(of, order, buddy);
+            if of != migrate {
+                self.set_types(buddy, 1 << order, migrate);
+            }
+            index &= buddy;
+            order += 1;
+        }
+        self.insert(migrate, order, index);
+    }
+
+    /// Says what is wrong with a free. O(orders).
+    #[cold]
+    pub(crate) fn refuse(&self, pfn: Pfn, order: Order) -> FreeError {
+        let index = self.map.index(pfn);
+        let state = self.map.get(index);
+        if state.is_absent() {
+            FreeError::Foreign
+        } else if !pfn.is_aligned(order) {
+            FreeError::Misaligned
+        } else if state.is_cached() || self.free_block_over(index).is_some() {
+            FreeError::DoubleFree
+        } else if state.is_used() {
+            FreeError::WrongOrder { allocated: state.order() }
+        } else {
+            self.block_over(index).unwrap_or(FreeError::DoubleFree)
+        }
+    }
+
+    /// The block in use that covers a frame.
+    fn block_over(&self, index: usize) -> Option<FreeError> {
+        (1..=self.max_order).find_map(|order| {
+            let head = index >> order << order;
+            let state = self.map.get(head);
+            let covers = state.is_head() && head + (1 << state.order().get()) > index;
+            let (head, order) = (self.map.pfn(head), state.order());
+            covers.then_some(FreeError::InsideBlock { head, order })
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! What one CPU keeps in front of the buddy: stacks of ready blocks.
+//!
+//! ```text
+//!   single[type]      256 frames     ▲ push, pop: one CPU, no lock, warm first
+//!   larger[order][type] 32 blocks    │
+//!                     ▼ empty: 64 at once from the buddy; full: the older half back
+//! ```
+//! Linux's per-cpu pagesets for orders 0 to 3, with its batch of 63 rounded up to
+//! a word: 64 neighbours share one cache line of frame bytes, so two CPUs that
+//! refill do not share one. Larger orders go straight to the buddy.
+
+use crate::frame::{Order, Pfn};
+use crate::migrate::MIGRATE_TYPES;
+use crate::zone::ZONES;
+
+/// Frames taken from the buddy at once.
+pub const BATCH: usize = 64;
+/// Single frames kept at most, for each zone and type.
+pub const HIGH: usize = 256;
+/// The largest order with lists (Linux's `PAGE_ALLOC_COSTLY_ORDER`).
+pub const LISTED_ORDER: usize = 3;
+/// Blocks of a larger order kept at most.
+pub const HIGH_LARGER: usize = 32;
+
+const _: () = assert!(HIGH >= 2 * BATCH && HIGH_LARGER >= 2 * (BATCH >> LISTED_ORDER));
+
+/// A stack of blocks.
+pub(crate) struct Stack<const N: usize> {
+    len: usize,
+    slots: [Pfn; N],
+}
+
+impl<const N: usize> Stack<N> {
+    const EMPTY: Self = Self { len: 0, slots: [Pfn::new(0); N] };
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Pfn> {
+        let top = self.len.wrapping_sub(1);
+        let pfn = *self.slots.get(top)?;
+        self.len = top;
+        Some(pfn)
+    }
+
+    /// `false` if it is full.
+    #[inline]
+    pub(crate) fn push(&mut self, pfn: Pfn) -> bool {
+        let Some(slot) = self.slots.get_mut(self.len) else { return false };
+        *slot = pfn;
+        self.len += 1;
+        true
+    }
+}
+
+/// A stack of any size, for the slow paths.
+pub(crate) struct StackMut<'s> {
+    len: &'s mut usize,
+    slots: &'s mut [Pfn],
+}
+
+impl StackMut<'_> {
+    /// Fills the (empty) stack so that the first of `blocks` is popped first.
+    pub(crate) fn refill(&mut self, blocks: &[Pfn]) {
+        for (slot, pfn) in self.slots.iter_mut().zip(blocks.iter().rev()) {
+            *slot = *pfn;
+        }
+        *self.len = blocks.len();
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Pfn> {
+        let top = self.len.wrapping_sub(1);
+        let pfn = *self.slots.get(top)?;
+        *self.len = top;
+        Some(pfn)
+    }
+
+    pub(crate) const fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The oldest `count` blocks.
+    pub(crate) fn oldest(&self, count: usize) -> &[Pfn] {
+        &self.slots[..count.min(*self.len)]
+    }
+
+    /// Forgets the oldest `count` blocks.
+    pub(crate) fn forget_oldest(&mut self, count: usize) {
+        let count = count.min(*self.len);
+        self.slots.copy_within(count..*self.len, 0);
+        *self.len -= count;
+    }
+}
+
+/// One zone's lists.
+pub(crate) struct ZoneLists {
+    pub(crate) single: [Stack<HIGH>; MIGRATE_TYPES],
+    larger: [[Stack<HIGH_LARGER>; MIGRATE_TYPES]; LISTED_ORDER],
+}
+
+impl ZoneLists {
+    const EMPTY: Self = Self {
+        single: [const { Stack::EMPTY }; MIGRATE_TYPES],
+        larger: [const { [const { Stack::EMPTY }; MIGRATE_TYPES] }; LISTED_ORDER],
+    };
+
+    /// The stack of an order that has lists.
+    pub(crate) fn stack(&mut self, order: usize, migrate: usize) -> Option<StackMut<'_>> {
+        if order == 0 {
+            let stack = self.single.get_mut(migrate)?;
+            return Some(StackMut { len: &mut stack.len, slots: &mut stack.slots });
+        }
+        let stack = self.larger.get_mut(order - 1)?.get_mut(migrate)?;
+        Some(StackMut { len: &mut stack.len, slots: &mut stack.slots })
+    }
+
+    #[inline]
+    pub(crate) fn larger(
+        &mut self,
+        order: usize,
+        migrate: usize,
+    ) -> Option<&mut Stack<HIGH_LARGER>> {
+        self.larger.get_mut(order.wrapping_sub(1))?.get_mut(migrate)
+    }
+}
+
+/// One CPU's lists. The caller owns one for each CPU (13 KiB, `const` to make) and
+/// hands it to every call made on that CPU.
+#[repr(align(128))]
+pub struct CpuFront {
+    pub(crate) zones: [ZoneLists; ZONES],
+}
+
+impl CpuFront {
+    /// Empty lists.
+    pub const fn new() -> Self {
+        Self { zones: [const { ZoneLists::EMPTY }; ZONES] }
+    }
+
+    /// Frames in its lists. O(lists).
+    pub fn frames(&self) -> u32 {
+        let zone_frames = |zone: &ZoneLists| {
+            let single: usize = zone.single.iter().map(|stack| stack.len).sum();
+            let larger = zone.larger.iter().enumerate().map(|(nth, stacks)| {
+                stacks.iter().map(|stack| stack.len << (nth + 1)).sum::<usize>()
+            });
+            single + larger.sum::<usize>()
+        };
+        self.zones.iter().map(zone_frames).sum::<usize>() as u32
+    }
+}
+
+impl Default for CpuFront {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many blocks a refill takes, and a flush gives back is twice that.
+pub(crate) const fn batch(order: Order) -> usize {
+    BATCH >> order.get()
+}

@@ -1,0 +1,307 @@
+//! The page allocator: fronts without a lock, zones behind one.
+//!
+//! ```text
+//!   alloc ─► this CPU's stack ──────────────────────────► a block
+//!                 │ empty                                  ▲
+//!                 └─► lock: zone above its mark? ─► 64 ────┘
+//!   free  ─► the frame's byte says: in use, this order? ─► this CPU's stack
+//!                 │ no: a typed error, nothing changed         │ full
+//!                                                 lock: older half back, merged
+//! ```
+//! The checks are exact for whoever frees a block twice. Only two CPUs that free
+//! one block at the very same moment may both pass; the second copy is then found
+//! and dropped when it reaches the zone ([`Pages::raced_frees`] counts them).
+
+use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, batch};
+use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
+use crate::frame::{DirectMap, Order, Pfn, Virt};
+use crate::lock::Lock;
+use crate::migrate::{MIGRATE_TYPES, MigrateType};
+use crate::state::{self, FrameMap, State};
+use crate::watermark::{Mark, Request};
+use crate::zone::{ZONES, Zone, ZoneKind};
+use crate::zones::Zones;
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// The page allocator of a machine.
+pub struct Pages<'m, L> {
+    maps: [FrameMap<'m>; ZONES],
+    /// For each highest zone, the first zone of its list that exists.
+    preferred: [u8; ZONES],
+    direct: Option<DirectMap>,
+    raced: AtomicU32,
+    lock: L,
+    zones: PhantomData<Zones<'m>>,
+}
+
+impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
+    /// Puts zones behind a lock: `Pages::new(zones, SpinLock::new)`. O(1).
+    pub fn new(zones: Zones<'m>, lock: impl FnOnce(Zones<'m>) -> L) -> Self {
+        let map = |kind| zones.zone(kind).map_or(FrameMap::empty(), |zone| zone.map);
+        let maps = ZoneKind::ALL.map(map);
+        let mut preferred = [0; ZONES];
+        for highest in 0..ZONES {
+            let exists = |zone: &usize| maps[*zone].len() != 0;
+            preferred[highest] = (0..=highest).rev().find(exists).unwrap_or(0) as u8;
+        }
+        let (direct, raced) = (None, AtomicU32::new(0));
+        Self { maps, preferred, direct, raced, lock: lock(zones), zones: PhantomData }
+    }
+
+    /// With a direct map, for [`get_free_pages`](Self::get_free_pages).
+    pub fn with_direct_map(mut self, direct: DirectMap) -> Self {
+        self.direct = Some(direct);
+        self
+    }
+
+    /// The direct map it was given.
+    pub const fn direct_map(&self) -> Option<DirectMap> {
+        self.direct
+    }
+
+    /// The zones, under the lock: figures, compaction, more memory. Do not add
+    /// zones here: the fronts know those that [`new`](Self::new) saw.
+    pub fn zones<R>(&self, work: impl FnOnce(&mut Zones<'m>) -> R) -> R {
+        self.lock.with(work)
+    }
+
+    /// Double frees by two CPUs at the same moment that were found at a flush.
+    pub fn raced_frees(&self) -> u32 {
+        self.raced.load(Relaxed)
+    }
+
+    /// A block of `order`. O(1) from the front, O(batch) when it refills, orders 4
+    /// and up O(orders) under the lock.
+    ///
+    /// [`AllocError::OutOfMemory`] (other CPUs' fronts may still hold frames: drain
+    /// them, reclaim, compact), [`AllocError::TooLarge`].
+    #[inline]
+    pub fn alloc(
+        &self,
+        cpu: &mut CpuFront,
+        order: Order,
+        request: Request,
+    ) -> Result<Pfn, AllocError> {
+        let zone = self.preferred[request.zone.index()] as usize;
+        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(zone), self.maps.get(zone)) {
+            let migrate = request.migrate.index();
+            let popped = if order == Order::ZERO {
+                lists.single[migrate].pop()
+            } else {
+                lists.larger(order.get(), migrate).and_then(|stack| stack.pop())
+            };
+            if let Some(pfn) = popped {
+                map.set(map.index(pfn), State::used(order, request.migrate));
+                return Ok(pfn);
+            }
+        }
+        self.alloc_slow(cpu, order, request)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(
+        &self,
+        cpu: &mut CpuFront,
+        order: Order,
+        request: Request,
+    ) -> Result<Pfn, AllocError> {
+        if order.get() > LISTED_ORDER {
+            return self.lock.with(|zones| zones.alloc(order, request));
+        }
+        self.lock.with(|zones| {
+            for mark in [Mark::Low, Mark::Min] {
+                for kind in ZoneKind::ALL.into_iter().rev().filter(|kind| *kind <= request.zone) {
+                    let Some(zone) = zones.zone_mut(kind) else { continue };
+                    if let Some(pfn) = refill(cpu, zone, order, request, mark) {
+                        return Ok(pfn);
+                    }
+                }
+            }
+            // The last frames above the marks, or the exact reason.
+            zones.alloc(order, request)
+        })
+    }
+
+    /// Takes a block back. O(1); O(batch) when the front flushes; orders 4 and up
+    /// O(orders) under the lock. Any CPU may free any block.
+    ///
+    /// All of [`FreeError`]; nothing has changed then.
+    #[inline]
+    pub fn free(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        for zone in (0..ZONES).rev() {
+            let map = &self.maps[zone];
+            let Some(byte) = map.byte(map.index(pfn)) else { continue };
+            let state = state::load(byte);
+            if !state.is_used_as(order) {
+                break;
+            }
+            let lists = &mut cpu.zones[zone];
+            let migrate = state.migrate().index();
+            let pushed = if order == Order::ZERO {
+                lists.single[migrate].push(pfn)
+            } else {
+                lists.larger(order.get(), migrate).is_some_and(|stack| stack.push(pfn))
+            };
+            if pushed {
+                state::store(byte, state.cached());
+                return Ok(());
+            }
+            return self.free_slow(cpu, zone, pfn, order);
+        }
+        Err(self.refuse(pfn, order))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refuse(&self, pfn: Pfn, order: Order) -> FreeError {
+        self.lock.with(|zones| {
+            let zone = zones.iter().find(|zone| zone.map.index(pfn) < zone.map.len());
+            zone.map_or(FreeError::Foreign, |zone| zone.refuse(pfn, order))
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn free_slow(
+        &self,
+        cpu: &mut CpuFront,
+        zone: usize,
+        pfn: Pfn,
+        order: Order,
+    ) -> Result<(), FreeError> {
+        if order.get() > LISTED_ORDER {
+            return self.lock.with(|zones| zones.free(pfn, order));
+        }
+        let migrate = self.maps[zone].get(self.maps[zone].index(pfn)).migrate().index();
+        self.lock.with(|zones| {
+            if let Some(zone) = zones.zone_mut(ZoneKind::ALL[zone]) {
+                self.flush(cpu, zone, order.get(), migrate, 2 * batch(order));
+            }
+        });
+        self.free(cpu, pfn, order)
+    }
+
+    /// Gives the oldest `count` blocks of a list back.
+    fn flush(
+        &self,
+        cpu: &mut CpuFront,
+        zone: &mut Zone<'m>,
+        order: usize,
+        migrate: usize,
+        count: usize,
+    ) {
+        let lists = &mut cpu.zones[zone.kind().index()];
+        let Some(mut stack) = lists.stack(order, migrate) else { return };
+        let mut blocks = stack.oldest(count);
+        while let Err(error) = zone.free_many(blocks, Order::of(order), true) {
+            self.raced.fetch_add(1, Relaxed);
+            blocks = &blocks[error.freed + 1..];
+        }
+        stack.forget_oldest(count);
+    }
+
+    /// Empties a CPU's lists into the zones: before its memory is counted, compacted
+    /// or claimed, and when the CPU goes away. O(frames in the lists).
+    pub fn drain(&self, cpu: &mut CpuFront) {
+        self.lock.with(|zones| {
+            for kind in ZoneKind::ALL {
+                let Some(zone) = zones.zone_mut(kind) else { continue };
+                for order in 0..=LISTED_ORDER {
+                    for migrate in 0..MIGRATE_TYPES {
+                        self.flush(cpu, zone, order, migrate, usize::MAX);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Up to `out.len()` blocks under one lock; how many there were. O(blocks).
+    pub fn alloc_bulk(&self, order: Order, request: Request, out: &mut [Pfn]) -> usize {
+        self.lock.with(|zones| {
+            let mut got = 0;
+            while got < out.len() {
+                match zones.alloc_bulk(order, request, &mut out[got..]) {
+                    0 => break,
+                    more => got += more,
+                }
+            }
+            got
+        })
+    }
+
+    /// Takes many blocks of one order back under one lock. O(blocks).
+    ///
+    /// [`BulkFreeError`]: those before the refused one are free.
+    pub fn free_bulk(&self, blocks: &[Pfn], order: Order) -> Result<(), BulkFreeError> {
+        self.lock.with(|zones| zones.free_bulk(blocks, order))
+    }
+
+    /// The very block at `pfn`. O(orders). All of [`ClaimError`]; frames in a CPU's
+    /// lists count as in use.
+    pub fn alloc_at(&self, pfn: Pfn, order: Order, of: MigrateType) -> Result<(), ClaimError> {
+        self.lock.with(|zones| zones.alloc_at(pfn, order, of))
+    }
+
+    /// `__get_free_pages`: a block, by where the direct map shows it. O(1), as
+    /// [`alloc`](Self::alloc).
+    ///
+    /// As [`alloc`](Self::alloc); [`AllocError::OutOfMemory`] too if the direct map
+    /// does not reach that far.
+    pub fn get_free_pages(
+        &self,
+        cpu: &mut CpuFront,
+        order: Order,
+        request: Request,
+    ) -> Result<Virt, AllocError> {
+        let pfn = self.alloc(cpu, order, request)?;
+        if let Some(virt) = self.direct.and_then(|direct| direct.frame_to_virt(pfn)) {
+            return Ok(virt);
+        }
+        let _ = self.free(cpu, pfn, order);
+        Err(AllocError::OutOfMemory)
+    }
+
+    /// `free_pages`: takes such a block back. O(1).
+    ///
+    /// All of [`FreeError`]; [`FreeError::Misaligned`] also inside a frame.
+    pub fn free_pages(&self, cpu: &mut CpuFront, at: Virt, order: Order) -> Result<(), FreeError> {
+        let phys = self.direct.and_then(|direct| direct.phys(at)).ok_or(FreeError::Foreign)?;
+        let pfn = Pfn::containing(phys).ok_or(FreeError::Foreign)?;
+        if pfn.phys() != phys {
+            return Err(FreeError::Misaligned);
+        }
+        self.free(cpu, pfn, order)
+    }
+}
+
+/// One block for the caller, the rest of a batch for its (empty) list.
+fn refill(
+    cpu: &mut CpuFront,
+    zone: &mut Zone<'_>,
+    order: Order,
+    request: Request,
+    mark: Mark,
+) -> Option<Pfn> {
+    let lists = &mut cpu.zones[zone.kind().index()];
+    let mut stack = lists.stack(order.get(), request.migrate.index())?;
+    let used = State::used(order, request.migrate);
+    // A zone further down the request's list may still have some.
+    if let Some(pfn) = stack.pop() {
+        zone.map.set(zone.map.index(pfn), used);
+        return Some(pfn);
+    }
+    if !zone.watermark_ok(order.get(), request, mark) {
+        return None;
+    }
+    let mut blocks = [Pfn::default(); BATCH];
+    let want = batch(order).min(stack.capacity());
+    let got = zone.alloc_above(order, request, mark, &mut blocks[..want]);
+    let (first, rest) = blocks[..got].split_first()?;
+    for pfn in rest {
+        zone.map.set(zone.map.index(*pfn), used.cached());
+    }
+    stack.refill(rest);
+    Some(*first)
+}

@@ -1,0 +1,289 @@
+//! A zone: a span of frames, its free sets, and the types of its pageblocks.
+//!
+//! ```text
+//!   frames   [AtomicU8]  one byte a frame: in use? which order? for whom?
+//!   words    [u64]       free[type][order]: 3 × 11 bit sets   about 6 bits a frame
+//!                        pageblock types: 2 bits for each 512 frames
+//! ```
+//! Under 2 bytes a frame, from the caller; the frames themselves are never
+//! touched, and may be unmapped or belong to a guest. The invariant: a frame is
+//! in exactly one free block, or in one block in use, or absent; a free block is
+//! in the set of the type of its (first) pageblock; no two buddies are both free.
+
+use crate::bits::BitTree;
+use crate::error::RegionError;
+use crate::frame::{ORDERS, Order, PAGEBLOCK_ORDER, Pfn};
+use crate::migrate::{MIGRATE_TYPES, MigrateType};
+use crate::state::{FrameMap, State};
+use crate::watermark::Watermarks;
+use core::sync::atomic::AtomicU8;
+
+/// Number of zone kinds.
+pub const ZONES: usize = 3;
+
+/// Which devices can reach a frame.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u8)]
+pub enum ZoneKind {
+    /// Below 16 MiB: ISA devices.
+    Dma = 0,
+    /// Below 4 GiB: devices with 32 address lines.
+    Dma32 = 1,
+    /// Everything above.
+    #[default]
+    Normal = 2,
+}
+
+impl ZoneKind {
+    /// All of them, lowest first.
+    pub const ALL: [Self; ZONES] = [Self::Dma, Self::Dma32, Self::Normal];
+
+    /// As an index.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The frames it has on a PC: first, and one past the last.
+    pub const fn span(self) -> (Pfn, Pfn) {
+        match self {
+            Self::Dma => (Pfn::new(0), Pfn::new(1 << 12)),
+            Self::Dma32 => (Pfn::new(1 << 12), Pfn::new(1 << 20)),
+            Self::Normal => (Pfn::new(1 << 20), Pfn::new(u32::MAX)),
+        }
+    }
+
+    /// As `/proc/buddyinfo` writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dma => "DMA",
+            Self::Dma32 => "DMA32",
+            Self::Normal => "Normal",
+        }
+    }
+}
+
+/// What the caller lends a zone to keep its books in.
+pub struct Metadata<'m> {
+    /// At least [`Metadata::frame_bytes`] long.
+    pub frames: &'m [AtomicU8],
+    /// At least [`Metadata::words`] long.
+    pub words: &'m mut [u64],
+}
+
+impl Metadata<'_> {
+    /// Length of `frames` for a zone from `start` to `end`.
+    pub const fn frame_bytes(start: Pfn, end: Pfn) -> usize {
+        end.get().saturating_sub(round_down(start)) as usize
+    }
+
+    /// Length of `words` for a zone from `start` to `end`.
+    pub const fn words(start: Pfn, end: Pfn) -> usize {
+        let span = span(Self::frame_bytes(start, end));
+        let mut words = type_words(span);
+        let mut order = 0;
+        while order < ORDERS {
+            words += MIGRATE_TYPES * BitTree::words(span >> order);
+            order += 1;
+        }
+        words
+    }
+}
+
+/// Sets start at a multiple of the largest block, so that buddies are in one span.
+const fn round_down(start: Pfn) -> u32 {
+    start.get() & !(Order::MAX.frames() - 1)
+}
+
+const fn span(frames: usize) -> usize {
+    frames.next_multiple_of(Order::MAX.frames() as usize)
+}
+
+const fn type_words(span: usize) -> usize {
+    (span >> PAGEBLOCK_ORDER.get()).div_ceil(32)
+}
+
+/// A span of frames with a buddy allocator of its own.
+pub struct Zone<'m> {
+    pub(crate) kind: ZoneKind,
+    pub(crate) map: FrameMap<'m>,
+    pub(crate) words: &'m mut [u64],
+    pub(crate) trees: [[BitTree; ORDERS]; MIGRATE_TYPES],
+    pub(crate) counts: [[u32; ORDERS]; MIGRATE_TYPES],
+    /// Bit k: the type has free blocks of order k.
+    pub(crate) nonempty: [u32; MIGRATE_TYPES],
+    pub(crate) max_order: usize,
+    pub(crate) free: u32,
+    pub(crate) managed: u32,
+    pub(crate) marks: Watermarks,
+    types_at: usize,
+}
+
+impl<'m> Zone<'m> {
+    /// An empty zone over `start..end`; memory comes with
+    /// [`add_region`](Self::add_region). Blocks grow to `max_order` at most. New
+    /// pageblocks are movable, as in Linux.
+    ///
+    /// O(frames / 12) to clear the metadata. [`RegionError::Empty`],
+    /// [`RegionError::MetadataTooShort`].
+    pub fn new(
+        kind: ZoneKind,
+        start: Pfn,
+        end: Pfn,
+        max_order: Order,
+        metadata: Metadata<'m>,
+    ) -> Result<Self, RegionError> {
+        if start >= end {
+            return Err(RegionError::Empty);
+        }
+        let frames = Metadata::frame_bytes(start, end);
+        let needed = Metadata::words(start, end);
+        let short = RegionError::MetadataTooShort;
+        let frames = metadata.frames.get(..frames).ok_or(short)?;
+        let words = metadata.words.get_mut(..needed).ok_or(short)?;
+        words.fill(0);
+        let map = FrameMap::new(Pfn::new(round_down(start)), frames);
+        map.fill(0, frames.len(), State::ABSENT);
+        let span = span(frames.len());
+        let mut at = type_words(span);
+        let mut trees = [[BitTree::default(); ORDERS]; MIGRATE_TYPES];
+        for tree in trees.iter_mut().flatten().enumerate() {
+            let bits = span >> (tree.0 % ORDERS);
+            *tree.1 = BitTree::at(at, bits);
+            at += BitTree::words(bits);
+        }
+        let movable = 0x5555_5555_5555_5555 * MigrateType::Movable as u64;
+        words[..type_words(span)].fill(movable);
+        Ok(Self {
+            kind,
+            map,
+            words,
+            trees,
+            counts: [[0; ORDERS]; MIGRATE_TYPES],
+            nonempty: [0; MIGRATE_TYPES],
+            max_order: max_order.get(),
+            free: 0,
+            managed: 0,
+            marks: Watermarks::default(),
+            types_at: 0,
+        })
+    }
+
+    /// Brings memory in: `start..end`, free from now on. What is left out between
+    /// regions is a hole. O(frames) to mark, O(log frames) blocks of each order.
+    ///
+    /// [`RegionError::Empty`], [`RegionError::Foreign`], [`RegionError::Overlap`].
+    pub fn add_region(&mut self, start: Pfn, end: Pfn) -> Result<(), RegionError> {
+        if start >= end {
+            return Err(RegionError::Empty);
+        }
+        let (from, to) = (self.map.index(start), self.map.index(end));
+        if from >= self.map.len() || to > self.map.len() || from >= to {
+            return Err(RegionError::Foreign);
+        }
+        if (from..to).any(|index| !self.map.get(index).is_absent()) {
+            return Err(RegionError::Overlap);
+        }
+        self.map.fill(from, to - from, State::PLAIN);
+        self.managed += (to - from) as u32;
+        self.release_range(from, to);
+        Ok(())
+    }
+
+    /// Gives `from..to` back as the largest aligned blocks, merging at the ends.
+    pub(crate) fn release_range(&mut self, mut from: usize, to: usize) {
+        while from < to {
+            let align = (from.trailing_zeros() as usize).min(self.max_order);
+            let order = align.min((to - from).ilog2() as usize);
+            self.free += 1 << order;
+            self.merge(from, order);
+            from += 1 << order;
+        }
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> ZoneKind {
+        self.kind
+    }
+
+    /// The first frame of its books (its start, rounded down to 4 MiB) and one past
+    /// the last.
+    pub fn span(&self) -> (Pfn, Pfn) {
+        (self.map.pfn(0), self.map.pfn(self.map.len()))
+    }
+
+    /// Frames it has been given.
+    pub const fn managed_frames(&self) -> u32 {
+        self.managed
+    }
+
+    /// Frames in its free sets (those in per-CPU lists are not).
+    pub const fn free_frames(&self) -> u32 {
+        self.free
+    }
+
+    /// Its watermarks.
+    pub const fn watermarks(&self) -> &Watermarks {
+        &self.marks
+    }
+
+    /// The type of the pageblock at `index`.
+    #[inline]
+    pub(crate) fn type_at(&self, index: usize) -> MigrateType {
+        let block = index >> PAGEBLOCK_ORDER.get();
+        let word = self.words[self.types_at + block / 32];
+        MigrateType::from_bits((word >> (block % 32 * 2)) as u8)
+    }
+
+    /// Retypes the pageblocks of `index..index + frames`, whose free blocks the
+    /// caller has moved or holds.
+    pub(crate) fn set_types(&mut self, index: usize, frames: usize, migrate: MigrateType) {
+        let first = index >> PAGEBLOCK_ORDER.get();
+        for block in first..(index + frames).div_ceil(1 << PAGEBLOCK_ORDER.get()) {
+            let word = &mut self.words[self.types_at + block / 32];
+            let shift = block % 32 * 2;
+            *word = *word & !(3 << shift) | (migrate as u64) << shift;
+        }
+    }
+
+    /// Puts a block into a free set.
+    #[inline]
+    pub(crate) fn insert(&mut self, migrate: MigrateType, order: usize, index: usize) {
+        let t = migrate.index();
+        self.trees[t][order].insert(self.words, index >> order);
+        self.counts[t][order] += 1;
+        self.nonempty[t] |= 1 << order;
+    }
+
+    /// Takes a block out of a free set.
+    #[inline]
+    pub(crate) fn remove(&mut self, migrate: MigrateType, order: usize, index: usize) {
+        let t = migrate.index();
+        self.trees[t][order].remove(self.words, index >> order);
+        self.recount(migrate, order, -1);
+    }
+
+    /// Changes the count of a free set.
+    #[inline]
+    pub(crate) fn recount(&mut self, migrate: MigrateType, order: usize, by: i32) {
+        let count = &mut self.counts[migrate.index()][order];
+        *count = count.wrapping_add_signed(by);
+        let bit = 1 << order;
+        let nonempty = &mut self.nonempty[migrate.index()];
+        *nonempty = if *count == 0 { *nonempty & !bit } else { *nonempty | bit };
+    }
+
+    /// Whether a free block of this very order starts at `index`.
+    #[inline]
+    pub(crate) fn is_free_block(&self, migrate: MigrateType, order: usize, index: usize) -> bool {
+        self.trees[migrate.index()][order].contains(self.words, index >> order)
+    }
+
+    /// The free block that covers a frame. O(orders).
+    pub(crate) fn free_block_over(&self, index: usize) -> Option<(usize, usize)> {
+        (0..=self.max_order).find_map(|order| {
+            let head = index >> order << order;
+            self.is_free_block(self.type_at(head), order, head).then_some((head, order))
+        })
+    }
+}
