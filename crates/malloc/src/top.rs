@@ -103,7 +103,9 @@ impl<O: Os> Held<'_, O> {
                 None => return false,
             }
         }
-        if old_end.is_some_and(|end| current < end) {
+        // Also below an older stretch, while the newest heap is a reserved one.
+        let mut stretches = self.root.heaps(self.arena).filter(|h| h.on_break.get() == 1);
+        if stretches.any(|h| current < h.end.load(Relaxed)) {
             self.root.fatal(Fault::BreakLowered);
         }
         // A fresh stretch: round its end, not its start, to pages.
@@ -118,7 +120,9 @@ impl<O: Os> Held<'_, O> {
     /// Makes `start..end`, fresh from the break, the heap that holds the top.
     fn new_stretch(&self, start: usize, end: usize, size: usize) -> bool {
         let base = (start + ALIGNMENT - 1) & !(ALIGNMENT - 1);
-        let end = end & !(ALIGNMENT - 1);
+        // Whoever moved the break between our two calls may have left it inside a
+        // page: what we trimmed off such a page would not come back as zero.
+        let end = self.root.page_down(end);
         if base + size_of::<HeapInfo>() + size + MIN_CHUNK > end {
             return false;
         }
