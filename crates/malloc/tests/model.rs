@@ -1,0 +1,72 @@
+//! A simulated program against a model of what it holds: long runs by seed,
+//! short ones that shrink.
+//!
+//! ```text
+//! HEAPWISE_SEEDS=500 cargo test -p heapwise-malloc --test model         more seeds
+//! HEAPWISE_SEED=17   cargo test -p heapwise-malloc --test model long    one, again
+//! HEAPWISE_OPS=1000                                                     operations a seed
+//! ```
+
+use heapwise_testkit::replay::Replay;
+use heapwise_testkit::rng::Rng;
+use heapwise_testkit::script::run;
+use heapwise_testkit::setup::Setup;
+use proptest::prelude::*;
+use std::time::{Duration, Instant};
+
+/// Seeds of a run that is not told otherwise.
+const SEEDS: u64 = 96;
+/// Operations a seed.
+const OPERATIONS: u64 = 100_000;
+/// No new seed is begun after this.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+fn run_seed(seed: u64, operations: u64) -> u64 {
+    let _replay = Replay::with(format!(
+        "HEAPWISE_SEED={seed} HEAPWISE_OPS={operations} cargo test -p heapwise-malloc --test model long"
+    ));
+    let mut rng = Rng::new(seed);
+    run(Setup::of_seed(seed), (0..operations).map(|_| rng.word()))
+}
+
+#[test]
+fn long_runs_by_seed() {
+    let operations = number("HEAPWISE_OPS").unwrap_or(OPERATIONS);
+    if let Some(seed) = number("HEAPWISE_SEED") {
+        run_seed(seed, operations);
+        return;
+    }
+    let start = Instant::now();
+    let seeds = number("HEAPWISE_SEEDS");
+    let (mut done, mut total) = (0, 0);
+    for seed in 0..seeds.unwrap_or(SEEDS) {
+        if seeds.is_none() && start.elapsed() > TIME_LIMIT {
+            break;
+        }
+        total += run_seed(seed, operations);
+        done += 1;
+    }
+    let rate = total as f64 / start.elapsed().as_secs_f64();
+    println!("{done} seeds, {total} operations, {rate:.0} a second");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whole heap checked after every operation; a failure shrinks to a few words.
+    #[test]
+    fn short_scripts(seed in 0u64..1 << 20, words in prop::collection::vec(any::<u64>(), 1..120)) {
+        let _replay = Replay::with(format!("run(Setup {{ check_every: 1, ..Setup::of_seed({seed}) }}, {words:x?})"));
+        run(Setup { check_every: 1, ..Setup::of_seed(seed) }, words);
+    }
+}
