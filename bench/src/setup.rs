@@ -82,7 +82,6 @@ const SNMALLOC: &[&str] = &[
     "-fno-rtti",
     "-fomit-frame-pointer",
     "-mcx16",
-    "-fvisibility=hidden",
     "-DSNMALLOC_USE_WAIT_ON_ADDRESS=1",
     "-Isrc",
     "src/snmalloc/override/malloc.cc",
