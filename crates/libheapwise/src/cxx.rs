@@ -2,76 +2,102 @@
 //!
 //! Out of memory: the new-handler is called until it helps or throws; without
 //! one, `std::bad_alloc` is thrown through libstdc++; without that, abort.
+//!
+//! An exception must not pass a Rust frame (panics abort here, so such a frame
+//! ends the process). So the forms that may throw leave by a jump to assembly
+//! of their own, whose frame the unwinder can pass: see `retry`.
 
 use core::ffi::c_void;
 use heapwise_malloc::global;
 
+#[cfg(target_arch = "x86_64")]
+mod retry {
+    //! `_ZSt15get_new_handlerv` and `_ZSt17__throw_bad_allocv` are weak: a C program
+    //! has neither.
+
+    core::arch::global_asm!(
+        // rdi size, rsi alignment, edx whether to throw; tries until there is memory.
+        ".pushsection .text.heapwise_new_retry,\"ax\",@progbits",
+        ".p2align 4",
+        ".hidden heapwise_new_retry",
+        ".globl heapwise_new_retry",
+        ".type heapwise_new_retry,@function",
+        "heapwise_new_retry:",
+        ".cfi_startproc",
+        "push rbx",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbx, -16",
+        "push r12",
+        ".cfi_def_cfa_offset 24",
+        ".cfi_offset r12, -24",
+        "push r13",
+        ".cfi_def_cfa_offset 32",
+        ".cfi_offset r13, -32",
+        "mov rbx, rdi",
+        "mov r12, rsi",
+        "mov r13d, edx",
+        "2:",
+        ".weak _ZSt15get_new_handlerv",
+        "mov rax, qword ptr [rip + _ZSt15get_new_handlerv@GOTPCREL]",
+        "test rax, rax",
+        "jz 3f",
+        "call rax",
+        "test rax, rax",
+        "jz 3f",
+        "call rax",
+        "mov rdi, r12",
+        "mov rsi, rbx",
+        "call {memalign}",
+        "test rax, rax",
+        "jz 2b",
+        "4:",
+        "pop r13",
+        ".cfi_remember_state",
+        ".cfi_restore r13",
+        ".cfi_def_cfa_offset 24",
+        "pop r12",
+        ".cfi_restore r12",
+        ".cfi_def_cfa_offset 16",
+        "pop rbx",
+        ".cfi_restore rbx",
+        ".cfi_def_cfa_offset 8",
+        "ret",
+        ".cfi_restore_state",
+        "3:",
+        "xor eax, eax",
+        "test r13d, r13d",
+        "jz 4b",
+        ".weak _ZSt17__throw_bad_allocv",
+        "mov rax, qword ptr [rip + _ZSt17__throw_bad_allocv@GOTPCREL]",
+        "test rax, rax",
+        "jz 5f",
+        "call rax",
+        "5:",
+        "call {abort}",
+        "ud2",
+        ".cfi_endproc",
+        ".size heapwise_new_retry, . - heapwise_new_retry",
+        ".popsection",
+        memalign = sym memalign,
+        abort = sym abort,
+    );
+
+    extern "C" fn memalign(alignment: usize, size: usize) -> *mut core::ffi::c_void {
+        heapwise_malloc::global::memalign_quiet(alignment, size).cast()
+    }
+
+    unsafe extern "C" {
+        fn abort() -> !;
+        #[link_name = "heapwise_new_retry"]
+        pub fn retry(size: usize, alignment: usize, throws: bool) -> *mut core::ffi::c_void;
+    }
+}
+
 /// Alignment of the plain forms.
 const PLAIN: usize = 16;
 
-/// Tries again and again as the standard asks; null for the nothrow forms.
-#[cold]
-fn after_failure(alignment: usize, size: usize, throws: bool) -> *mut c_void {
-    while let Some(handler) = new_handler() {
-        handler();
-        let pointer = global::memalign_quiet(alignment, size);
-        if !pointer.is_null() {
-            return pointer.cast();
-        }
-    }
-    if throws {
-        throw_bad_alloc();
-    }
-    core::ptr::null_mut()
-}
-
-/// Addresses of `std::get_new_handler` and `std::__throw_bad_alloc`, weak: 0 where
-/// there is no C++ runtime.
-#[cfg(target_arch = "x86_64")]
-fn runtime() -> (usize, usize) {
-    let (handler, throw);
-    // SAFETY: reads two entries of the global offset table.
-    unsafe {
-        core::arch::asm!(
-            ".weak _ZSt15get_new_handlerv",
-            ".weak _ZSt17__throw_bad_allocv",
-            "mov {}, qword ptr [rip + _ZSt15get_new_handlerv@GOTPCREL]",
-            "mov {}, qword ptr [rip + _ZSt17__throw_bad_allocv@GOTPCREL]",
-            out(reg) handler,
-            out(reg) throw,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    (handler, throw)
-}
-
-fn new_handler() -> Option<extern "C-unwind" fn()> {
-    let address = runtime().0;
-    if address == 0 {
-        return None;
-    }
-    // SAFETY: `std::get_new_handler`: no arguments, returns a function or null.
-    unsafe {
-        let get: extern "C" fn() -> Option<extern "C-unwind" fn()> =
-            core::mem::transmute::<usize, _>(address);
-        get()
-    }
-}
-
-fn throw_bad_alloc() -> ! {
-    unsafe extern "C" {
-        fn abort() -> !;
-    }
-    let address = runtime().1;
-    // SAFETY: `std::__throw_bad_alloc`: no arguments, throws. abort does not return.
-    unsafe {
-        if address != 0 {
-            let throw: extern "C-unwind" fn() -> ! = core::mem::transmute::<usize, _>(address);
-            throw()
-        }
-        abort()
-    }
-}
+// The calls of `retry` below stand last in their functions, so that an optimised
+// build jumps there and no Rust frame is left; `tests` throws through them.
 
 /// The plain forms, throwing (`true`) or not.
 macro_rules! operator_new {
@@ -80,9 +106,14 @@ macro_rules! operator_new {
         #[unsafe(no_mangle)]
         #[unsafe(link_section = "heapwise_fast")]
         #[allow(non_snake_case, reason = "Itanium mangling")]
-        pub extern "C-unwind" fn $name(size: usize $(, $nothrow: *const c_void)?) -> *mut c_void {
+        pub extern "C" fn $name(size: usize $(, $nothrow: *const c_void)?) -> *mut c_void {
             let pointer = global::malloc_here(size);
-            if pointer.is_null() { after_failure(PLAIN, size, $throws) } else { pointer.cast() }
+            if pointer.is_null() {
+                // SAFETY: any size and flag will do.
+                unsafe { retry::retry(size, PLAIN, $throws) }
+            } else {
+                pointer.cast()
+            }
         }
     )*};
 }
@@ -93,12 +124,17 @@ macro_rules! aligned_operator_new {
         /// operator new, aligned.
         #[unsafe(no_mangle)]
         #[allow(non_snake_case, reason = "Itanium mangling")]
-        pub extern "C-unwind" fn $name(
+        pub extern "C" fn $name(
             size: usize,
             alignment: usize $(, $nothrow: *const c_void)?
         ) -> *mut c_void {
             let pointer = global::memalign_quiet(alignment, size);
-            if pointer.is_null() { after_failure(alignment, size, $throws) } else { pointer.cast() }
+            if pointer.is_null() {
+                // SAFETY: `alignment` is a power of two, as the compiler passes it.
+                unsafe { retry::retry(size, alignment, $throws) }
+            } else {
+                pointer.cast()
+            }
         }
     )*};
 }

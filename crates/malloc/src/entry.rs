@@ -127,12 +127,10 @@ impl<O: Os> Allocator<O> {
         if cache.mode.load(Relaxed) != MODE_DEAD {
             return take(self.arena_of(cache));
         }
-        let editable = |a: &&ArenaState| {
-            a.users.load(Relaxed) == 0 || a.flags.get() & ARENA_SHARED != 0
-        };
-        self.arenas().filter(editable).find_map(|arena| {
+        // No arena of its own: any that has no owner, or whose owner sleeps.
+        self.arenas().find_map(|arena| {
             let held = self.try_hold(arena)?;
-            if !editable(&arena) {
+            if !held.may_edit() {
                 return None;
             }
             let taken = held.take(size)?;
@@ -248,7 +246,7 @@ impl<O: Os> Allocator<O> {
         } else if !core::ptr::eq(arena, self.arena_of(cache)) {
             self.note(cache, Call::ForeignFree);
             self.free_foreign(cache, arena, chunk, size);
-        } else if let Some(index) = cache_bin(size) {
+        } else if let Some(index) = cache_bin(size).filter(|_| !borders_top(live)) {
             self.note(cache, Call::CacheFree);
             // SAFETY: this thread's cache and a chunk of this bin's size.
             if unsafe { cache::push(&cache.bins[index], chunk.pointer()) } {
@@ -319,6 +317,7 @@ impl<O: Os> Allocator<O> {
                 let Some(live) = self.live_at(arena, heap, pointer) else {
                     match self.misuse_at(arena, heap, pointer) {
                         Fault::FreeInvalidPointer => self.fatal(Fault::ReallocInvalidPointer),
+                        Fault::FreeInvalidSize => self.fatal(Fault::ReallocInvalidOldSize),
                         fault => self.fatal(fault),
                     }
                 };
@@ -395,6 +394,13 @@ impl<O: Os> Allocator<O> {
             cache.activity.store(cache.activity.load(Relaxed).wrapping_add(1), Relaxed);
         }
     }
+}
+
+/// Whether a medium chunk is the last before the top: then it goes home at once,
+/// as a cached chunk there would keep the break from falling.
+fn borders_top(live: Live<'_>) -> bool {
+    // Another thread of a shared arena may move the top meanwhile; then it matters little.
+    live.size > SMALL_MAX_CHUNK && live.chunk.0 + live.size == live.arena.top.get()
 }
 
 /// Zeroes a range of a caller's fresh chunk.

@@ -17,6 +17,10 @@ pub enum Fault {
     DoubleFreeTop,
     /// free of a mapping's inside.
     UnmapInvalidPointer,
+    /// realloc of a chunk whose header is no header.
+    ReallocInvalidOldSize,
+    /// realloc of a mapped chunk whose header is no header.
+    RemapInvalidPointer,
     /// realloc of what is not the start of a live chunk.
     ReallocInvalidPointer,
     /// realloc of a chunk whose next neighbour's header is no header.
@@ -57,6 +61,8 @@ impl Fault {
             Self::DoubleFreeBinned => "double free or corruption (!prev)",
             Self::DoubleFreeTop => "double free or corruption (top)",
             Self::UnmapInvalidPointer => "munmap_chunk(): invalid pointer",
+            Self::ReallocInvalidOldSize => "realloc(): invalid old size",
+            Self::RemapInvalidPointer => "mremap_chunk(): invalid pointer",
             Self::ReallocInvalidPointer => "realloc(): invalid pointer",
             Self::ReallocInvalidNextSize => "realloc(): invalid next size",
             Self::CorruptTop => "malloc(): corrupted top size",

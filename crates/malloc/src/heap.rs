@@ -31,20 +31,35 @@ const _: () = assert!(align_of::<ArenaState>() == 64 && chunks_offset(true) < FI
 impl<O: Os> Allocator<O> {
     /// Reserves an aligned heap and makes its first `usable` bytes usable; its base.
     fn reserve_heap(&self, usable: usize) -> Option<usize> {
-        let start = self.reserve(2 * HEAP_RESERVE)?;
-        let base = (start + HEAP_RESERVE - 1) & !(HEAP_RESERVE - 1);
+        let base = self.reserve_aligned()?;
         let end = base + HEAP_RESERVE;
-        for outside in [Span::new(start, base), Span::new(end, start + 2 * HEAP_RESERVE)] {
-            if outside.bytes() > 0 {
-                // SAFETY: the ends of the fresh reservation.
-                unsafe { self.unmap(outside) };
-            }
-        }
         // SAFETY: inside the fresh reservation.
         if !self.heap_fits_map(base) || !unsafe { self.commit(Span::new(base, base + usable)) } {
             // SAFETY: nothing is in it.
             unsafe { self.unmap(Span::new(base, end)) };
             return None;
+        }
+        Some(base)
+    }
+
+    /// Reserves 64 MiB aligned to it: out of twice as much, or, where that is too
+    /// much, by luck.
+    fn reserve_aligned(&self) -> Option<usize> {
+        let Some(start) = self.reserve(2 * HEAP_RESERVE) else {
+            let start = self.reserve(HEAP_RESERVE)?;
+            if start % HEAP_RESERVE == 0 {
+                return Some(start);
+            }
+            // SAFETY: the fresh reservation, of no use.
+            unsafe { self.unmap(Span::new(start, start + HEAP_RESERVE)) };
+            return None;
+        };
+        let base = (start + HEAP_RESERVE - 1) & !(HEAP_RESERVE - 1);
+        for outside in [Span::new(start, base), Span::new(base + HEAP_RESERVE, start + 2 * HEAP_RESERVE)] {
+            if outside.bytes() > 0 {
+                // SAFETY: the ends of the fresh reservation.
+                unsafe { self.unmap(outside) };
+            }
         }
         Some(base)
     }

@@ -6,7 +6,9 @@
 //! ```
 //! `prev_size` leads from the chunk to the mapping's start (not 0 only for
 //! aligned requests); mapping length = prev_size + size. Every such chunk
-//! stands in a table, so that a pointer is known to be one without reading it.
+//! stands in a table, so that a pointer is known to be one without reading it,
+//! and its header carries a tag of its pointer, size and `prev_size`, so that an
+//! overwritten one is known before a wrong range is unmapped.
 
 use crate::chunk::{Chunk, at};
 use crate::fatal::Fault;
@@ -15,7 +17,9 @@ use crate::os::{Os, Span};
 use crate::root::Allocator;
 use crate::tunables::Setting;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, Header, MAPPED, OVERHEAD_BYTES};
+use heapwise_layout::header::{
+    ALIGNMENT, HEADER_BYTES, Header, MAPPED, OVERHEAD_BYTES, TAG_SHIFT, tag_of,
+};
 
 /// A slot that was in use.
 const DELETED: u64 = 1;
@@ -119,16 +123,27 @@ impl<'a, O: Os> Table<'a, O> {
     }
 }
 
-/// The mapping of a mapped chunk.
-///
-/// # Safety
-/// `chunk` stands in the table.
-unsafe fn mapping(chunk: Chunk) -> Span {
-    // SAFETY: a mapped chunk's header is mapped.
-    unsafe { Span::new(chunk.0 - chunk.word(0), chunk.0 + chunk.header().size()) }
-}
 
 impl<O: Os> Allocator<O> {
+    /// The header of a live mapped chunk.
+    fn mapped_header(&self, chunk: Chunk, prev_size: usize, size: usize) -> Header {
+        let key = self.secret.load(Relaxed) ^ chunk.0 as u64 ^ (prev_size as u64).rotate_left(32);
+        Header(tag_of(key, size) << TAG_SHIFT | size as u64 | MAPPED)
+    }
+
+    /// The mapping of a mapped chunk; `fault` if its header is not what we wrote.
+    ///
+    /// # Safety
+    /// `chunk` stands in the table.
+    unsafe fn mapping(&self, chunk: Chunk, fault: Fault) -> Span {
+        // SAFETY: a mapped chunk's two words are mapped.
+        let (prev_size, header) = unsafe { (chunk.word(0), chunk.header()) };
+        if header != self.mapped_header(chunk, prev_size, header.size()) {
+            self.fatal(fault);
+        }
+        Span::new(chunk.0 - prev_size, chunk.0 + header.size())
+    }
+
     /// Whether `pointer` is that of a mapped chunk.
     pub(crate) fn is_mapped(&self, pointer: usize) -> bool {
         if self.state.mapped.count.load(Relaxed) == 0 {
@@ -171,7 +186,8 @@ impl<O: Os> Allocator<O> {
         // SAFETY: inside the fresh mapping.
         unsafe {
             chunk.set_word(0, chunk.0 - span.start);
-            chunk.set_header(Header::new(span.end - chunk.0, MAPPED));
+            let prev_size = chunk.0 - span.start;
+            chunk.set_header(self.mapped_header(chunk, prev_size, span.end - chunk.0));
         }
         if !Table::lock(self).insert(pointer, span.bytes()) {
             // SAFETY: the fresh mapping, known to nobody.
@@ -190,15 +206,10 @@ impl<O: Os> Allocator<O> {
         let table = Table::lock(self);
         let Some(slot) = table.find(pointer) else { self.fatal(Fault::UnmapInvalidPointer) };
         // SAFETY: in the table.
-        let span = unsafe { mapping(chunk) };
-        // SAFETY: as above.
-        let flags = unsafe { chunk.header() };
-        if span.start != self.page_down(span.start) || span.end != self.page_down(span.end) || !flags.mapped() {
-            self.fatal(Fault::UnmapInvalidPointer);
-        }
+        let span = unsafe { self.mapping(chunk, Fault::UnmapInvalidPointer) };
         table.remove(slot, span.bytes());
         drop(table);
-        self.settings.learn_mapped_free(flags.size());
+        self.settings.learn_mapped_free(span.end - chunk.0);
         // SAFETY: freed by its holder, no longer in the table.
         unsafe { self.unmap(span) };
     }
@@ -207,7 +218,8 @@ impl<O: Os> Allocator<O> {
     pub(crate) fn remap_chunk(&self, pointer: usize, size: usize) -> Option<usize> {
         let chunk = Chunk::of(pointer);
         // SAFETY: the caller found it in the table and is its holder.
-        let (span, offset) = unsafe { (mapping(chunk), chunk.word(0)) };
+        let span = unsafe { self.mapping(chunk, Fault::RemapInvalidPointer) };
+        let offset = chunk.0 - span.start;
         let total = size.checked_add(offset + OVERHEAD_BYTES)?;
         if total > isize::MAX as usize - self.page_bytes() {
             return None;
@@ -223,7 +235,7 @@ impl<O: Os> Allocator<O> {
         table.remove(slot, span.bytes());
         let chunk = Chunk(start + offset);
         // SAFETY: inside the resized mapping, contents kept, `prev_size` with them.
-        unsafe { chunk.set_header(Header::new(total - offset, MAPPED)) };
+        unsafe { chunk.set_header(self.mapped_header(chunk, offset, total - offset)) };
         // A slot was just deleted, so this finds one.
         table.insert(chunk.pointer(), total);
         Some(chunk.pointer())

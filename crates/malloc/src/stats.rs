@@ -268,6 +268,7 @@ impl<O: Os> Allocator<O> {
     }
 
     /// Brings the record up to date with a full count. For the end of the process.
+    #[cfg(feature = "global")]
     pub(crate) fn publish_all(&self, record: &ProcessRecord) {
         let mut caches = 0;
         for arena in self.arenas() {
