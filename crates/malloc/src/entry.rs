@@ -133,6 +133,7 @@ impl<O: Os> Allocator<O> {
             if !held.may_edit() {
                 return None;
             }
+            held.drain_inbox(None);
             let taken = held.take(size)?;
             held.mark_live(taken.chunk);
             Some(taken)
@@ -421,19 +422,20 @@ impl<O: Os> crate::arena::Held<'_, O> {
         let lead = pointer - chunk.pointer();
         let aligned = Chunk::of(pointer);
         let tail = bytes - lead - size;
-        let flags = PREV_IN_USE | self.arena_flag();
         let size = if tail < MIN_CHUNK { size + tail } else { size };
         // SAFETY: all inside the chunk in transit, lock held.
         unsafe {
-            aligned.set_header(Header::new(size, flags));
+            // A chunk out of a fastbin may have a free one before it.
+            let before = chunk.header().0 & PREV_IN_USE;
+            let own = if lead == 0 { before } else { PREV_IN_USE };
+            aligned.set_header(Header::new(size, own | self.arena_flag()));
             self.mark_live(aligned);
             if tail >= MIN_CHUNK {
-                aligned.offset(size).set_header(Header::new(tail, flags));
+                aligned.offset(size).set_header(Header::new(tail, PREV_IN_USE | self.arena_flag()));
                 self.give(aligned.offset(size));
             }
             if lead > 0 {
-                let keep = chunk.header().0 & PREV_IN_USE;
-                chunk.set_header(Header::new(lead, keep | self.arena_flag()));
+                chunk.set_header(Header::new(lead, before | self.arena_flag()));
                 self.give(chunk);
             }
         }
