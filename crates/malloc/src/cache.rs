@@ -16,7 +16,7 @@ use crate::os::Os;
 use crate::root::Allocator;
 use crate::tunables::Setting;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use heapwise_layout::header::{Header, NON_MAIN, SIZE_MASK, TAG_SHIFT, tag_of};
+use heapwise_layout::header::{ALIGNMENT, Header, NON_MAIN, SIZE_MASK, TAG_SHIFT, tag_of};
 use heapwise_layout::size::{
     CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, SMALL_MAX_CHUNK, SMALL_MAX_REQUEST, bin_size,
 };
@@ -68,24 +68,30 @@ pub fn live_header(arena: &ArenaState, size: usize) -> u64 {
 
 /// Gives an empty cache its classes.
 pub fn init(cache: &Cache, arena: &ArenaState, settings: &crate::tunables::Settings) {
+    cache.arena.set(core::ptr::from_ref(arena).expose_provenance());
+    for (index, bin) in cache.bins.iter().enumerate() {
+        // No header selects an unused bin and matches it: the size bits contradict the index.
+        let unused = ((index ^ 1) * 16) as u64;
+        let used = (FIRST_BIN..END_BIN).contains(&index);
+        bin.live_header.set(if used { live_header(arena, bin_size(index)) } else { unused });
+    }
+    set_bounds(cache, settings);
+}
+
+/// Sets the bounds of an empty cache as they are at the start.
+pub fn set_bounds(cache: &Cache, settings: &crate::tunables::Settings) {
     let most = settings.get(Setting::CacheCount) as u32;
     let largest = settings.get(Setting::CacheMax);
-    cache.arena.set(core::ptr::from_ref(arena).expose_provenance());
     let mut sum = 0;
-    for (index, bin) in cache.bins.iter().enumerate() {
-        if !(FIRST_BIN..END_BIN).contains(&index) {
-            // No header selects this bin and matches it: the size bits contradict the index.
-            bin.live_header.set(((index ^ 1) * 16) as u64);
-            continue;
-        }
+    for (index, bin) in cache.bins.iter().enumerate().take(END_BIN).skip(FIRST_BIN) {
         let size = bin_size(index);
-        let most = if size > largest + 16 { 0 } else { most };
+        let most = if size > largest + ALIGNMENT { 0 } else { most };
         let bound = chunks(FIRST_BOUND_BYTES, size, 2).min(most);
-        bin.live_header.set(live_header(arena, size));
         bin.bound.set(bound);
         bin.peak.set(bound);
         bin.room.set(bound as i32);
         bin.fill.set(chunks(FIRST_FILL_BYTES, size, 1).min(most.max(1)) as u16);
+        bin.overflows.set(0);
         sum += bound as usize * size;
     }
     cache.bound_bytes.set(sum as u32);
@@ -277,6 +283,10 @@ impl<O: Os> Held<'_, O> {
         let old = bin.bound.get();
         let settings = &self.root.settings;
         let most = chunks(HIGH_BOUND_BYTES, size, 1).min(settings.get(Setting::CacheCount) as u32);
+        if bin.peak.get() == 0 {
+            // Turned off.
+            return;
+        }
         let new = (bin.peak.get() * 2).min(most).max(old);
         let sum = cache.bound_bytes.get() as usize + (new - old) as usize * size;
         if sum <= settings.get(Setting::CacheBytes) {

@@ -8,7 +8,7 @@ use crate::chunk::at;
 use crate::linux::{AT_SECURE, Linux, forget_helper, getauxval, machine, set_errno};
 use crate::root::Allocator;
 use crate::threads::Slot;
-use crate::tunables::Setting;
+use crate::tunables::{Setting, TABLE};
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering::{AcqRel, Acquire, Release}};
 use heapwise_layout::state::Cache;
@@ -180,6 +180,10 @@ fn apply_settings() {
     ALLOCATOR.set_counting(slot(), counting);
     if ALLOCATOR.settings.get(Setting::ArenaMax) == 1 {
         ALLOCATOR.share_own_arena(slot());
+    }
+    let default = |s: Setting| ALLOCATOR.settings.get(s) == TABLE[s as usize].default;
+    if !default(Setting::CacheCount) || !default(Setting::CacheMax) {
+        ALLOCATOR.rebound(slot());
     }
 }
 

@@ -256,6 +256,16 @@ impl<O: Os> Allocator<O> {
         held.consolidate();
     }
 
+    /// Brings the calling thread's cache in line with settings that came after it.
+    pub fn rebound(&self, slot: &Slot) {
+        let cache = self.enter(slot);
+        if cache.arena.get() != 0 {
+            let held = self.hold(self.arena_of(&cache));
+            held.flush_all(&cache);
+            cache::set_bounds(&cache, &self.settings);
+        }
+    }
+
     /// From now on every call is counted (fast paths closed), or no longer.
     ///
     /// Takes effect on the calling thread at once, on others when they attach.
