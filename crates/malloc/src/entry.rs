@@ -13,7 +13,9 @@ use crate::stats::Call;
 use crate::threads::Slot;
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
-use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, Header, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE};
+use heapwise_layout::header::{
+    ALIGNMENT, HEADER_BYTES, Header, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE,
+};
 use heapwise_layout::size::{
     CACHE_BINS, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
 };
@@ -182,7 +184,9 @@ impl<O: Os> Allocator<O> {
     fn allocate_aligned(&self, cache: &Cache, align: usize, request: usize) -> usize {
         let Some(size) = chunk_size(request) else { return self.failed(cache) };
         let size = class_for(size).map_or(size, |(_, size)| size);
-        let Some(padded) = align.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize) else {
+        let Some(padded) =
+            align.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize)
+        else {
             return self.failed(cache);
         };
         self.prepare();
@@ -225,7 +229,12 @@ impl<O: Os> Allocator<O> {
     }
 
     /// The live chunk at `pointer`, which lies in `heap`; `None` if there is none.
-    fn live_at<'a>(&self, arena: &'a ArenaState, heap: &HeapInfo, pointer: usize) -> Option<Live<'a>> {
+    fn live_at<'a>(
+        &self,
+        arena: &'a ArenaState,
+        heap: &HeapInfo,
+        pointer: usize,
+    ) -> Option<Live<'a>> {
         let chunk = Chunk::of(pointer);
         // SAFETY: `pointer` lies behind the first header of a mapped heap.
         let header = unsafe { chunk.header() };
@@ -324,7 +333,10 @@ impl<O: Os> Allocator<O> {
                 };
                 let Some(size) = chunk_size(request) else { return self.failed(cache) };
                 let size = class_for(size).map_or(size, |(_, size)| size);
-                (live.size - OVERHEAD_BYTES, self.resize_in_place(cache, live, size).then_some(pointer))
+                (
+                    live.size - OVERHEAD_BYTES,
+                    self.resize_in_place(cache, live, size).then_some(pointer),
+                )
             }
         };
         if let Some(pointer) = in_place {
@@ -336,17 +348,27 @@ impl<O: Os> Allocator<O> {
             return if request <= old_usable { pointer } else { 0 };
         }
         // SAFETY: both chunks are the caller's, distinct, and at least this long.
-        unsafe { core::ptr::copy_nonoverlapping(at::<u8>(pointer), at::<u8>(new), old_usable.min(request)) };
+        unsafe {
+            core::ptr::copy_nonoverlapping(
+                at::<u8>(pointer),
+                at::<u8>(new),
+                old_usable.min(request),
+            )
+        };
         self.release(cache, pointer);
         new
     }
 
     /// Makes a live chunk `size` bytes long where it is, if that is cheap.
     fn resize_in_place(&self, cache: &Cache, live: Live<'_>, size: usize) -> bool {
-        if size <= live.size && (live.size - size < MIN_CHUNK || size * 2 > live.size && live.size <= MEDIUM_MAX_CHUNK) {
+        if size <= live.size
+            && (live.size - size < MIN_CHUNK
+                || size * 2 > live.size && live.size <= MEDIUM_MAX_CHUNK)
+        {
             return true;
         }
-        let mine = cache.mode.load(Relaxed) != MODE_DEAD && core::ptr::eq(live.arena, self.arena_of(cache));
+        let mine = cache.mode.load(Relaxed) != MODE_DEAD
+            && core::ptr::eq(live.arena, self.arena_of(cache));
         if !mine || live.size <= SMALL_MAX_CHUNK || size <= SMALL_MAX_CHUNK {
             return false;
         }
@@ -427,7 +449,11 @@ impl<O: Os> crate::arena::Held<'_, O> {
         unsafe {
             // A chunk out of a fastbin may have a free one before it.
             let before = chunk.header().0 & PREV_IN_USE;
-            let own = if lead == 0 { before } else { PREV_IN_USE };
+            // All headers first: giving one part back may merge what lies around the others.
+            if lead > 0 {
+                chunk.set_header(Header::new(lead, before | self.arena_flag()));
+            }
+            let own = if lead > 0 { PREV_IN_USE } else { before };
             aligned.set_header(Header::new(size, own | self.arena_flag()));
             self.mark_live(aligned);
             if tail >= MIN_CHUNK {
@@ -435,7 +461,6 @@ impl<O: Os> crate::arena::Held<'_, O> {
                 self.give(aligned.offset(size));
             }
             if lead > 0 {
-                chunk.set_header(Header::new(lead, before | self.arena_flag()));
                 self.give(chunk);
             }
         }
