@@ -7,6 +7,7 @@
 use crate::host::resident;
 use crate::os::MemoryOs;
 use crate::pattern::first_nonzero;
+use heapwise_layout::bins::BINS;
 use heapwise_layout::header::{HEADER_BYTES, free};
 use heapwise_layout::size::bin_size;
 use heapwise_layout::state::{ArenaState, Cache};
@@ -209,3 +210,26 @@ fn dirt_in_clean(alloc: &Allocator<MemoryOs>, chunk: usize, size: usize) -> Opti
     dirt(clean).map(|at| format!("chunk {chunk:x} of {size} calls {clean:x?} clean, but at {at:x} it is not"))
 }
 
+/// Prints every bin and every chunk, for a look at a failure.
+pub fn dump(alloc: &Allocator<MemoryOs>) {
+    for arena in alloc.arenas() {
+        let (top, touched) = (arena.top.get(), arena.top_touched.get());
+        eprintln!("arena {} flags {} top {top:x} touched {touched:x}", arena.index.get(), arena.flags.get());
+        for index in 1..BINS {
+            let ring = std::ptr::from_ref(&arena.bins[2 * index]).addr() - free::FD;
+            let mut chunk = word(ring + free::FD);
+            while chunk != ring {
+                eprintln!("  bin {index} holds {chunk:x}");
+                chunk = word(chunk + free::FD);
+            }
+        }
+        for heap in alloc.heaps(arena) {
+            let (start, end) = (heap.start.get(), heap.end.load(Relaxed));
+            eprintln!("  heap {start:x}..{end:x} on break {}", heap.on_break.get());
+            let _ = walk(&OwnMemory, Stretch { start, end, top }, |v| {
+                eprintln!("    {:x} {:?} {:?}", v.chunk, v.header, v.state);
+                true
+            });
+        }
+    }
+}

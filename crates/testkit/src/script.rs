@@ -15,8 +15,11 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Returns how many operations were done, the nested ones included.
 ///
 /// With `HEAPWISE_TRACE` in the environment every operation and every call to
-/// the kernel is printed.
-pub fn run(setup: Setup, words: impl IntoIterator<Item = u64>) -> u64 {
+/// the kernel is printed; `HEAPWISE_CHECK=n` checks the heap after every n-th.
+pub fn run(mut setup: Setup, words: impl IntoIterator<Item = u64>) -> u64 {
+    if let Some(every) = std::env::var("HEAPWISE_CHECK").ok().and_then(|v| v.parse().ok()) {
+        setup.check_every = every;
+    }
     let trace = std::env::var_os("HEAPWISE_TRACE").is_some();
     let world = World::new(setup);
     world.tracing.set(trace);

@@ -310,6 +310,9 @@ impl World {
     /// If anything does not add up.
     pub fn check(&self) -> Ledger {
         if let Err(flaw) = self.alloc.check() {
+            if self.tracing.get() {
+                crate::audit::dump(&self.alloc);
+            }
             panic!("check: {flaw:x?}");
         }
         let ledger = audit(&self.alloc).unwrap_or_else(|flaw| panic!("audit: {flaw}"));
