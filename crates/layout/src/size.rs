@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn requests_round_as_the_articles_say() {
-        for (request, chunk) in [(0, 32), (24, 32), (25, 48), (32, 48), (40, 48), (1032, 1040), (262_144, 262_160)] {
+        for (request, chunk) in
+            [(0, 32), (24, 32), (25, 48), (32, 48), (40, 48), (1032, 1040), (262_144, 262_160)]
+        {
             assert_eq!(chunk_size(request), Some(chunk), "request {request}");
         }
         assert_eq!(chunk_size(isize::MAX as usize), None);

@@ -9,10 +9,12 @@ use crate::chunk::Chunk;
 use crate::fatal::Fault;
 use crate::lock;
 use crate::os::{Os, Span};
-use crate::root::Allocator;
+use crate::root::{ADDRESS_BITS, Allocator};
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::bins::{BINS, MIN_LARGE, UNSORTED, bin_index};
-use heapwise_layout::header::{HEADER_OFFSET, Header, MIN_CHUNK, NON_MAIN, PREV_IN_USE, free};
+use heapwise_layout::header::{
+    ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, NON_MAIN, PREV_IN_USE, free,
+};
 use heapwise_layout::state::{ARENA_MAIN, ArenaState};
 
 /// An arena whose lock this thread holds until the value is dropped.
@@ -82,7 +84,7 @@ impl<O: Os> Held<'_, O> {
 
     /// Could this word be a chunk's address? Cheap, for pointers found in free memory.
     pub(crate) fn plausible(address: usize) -> bool {
-        address != 0 && address % 16 == 0 && address >> 47 == 0
+        address != 0 && address.is_multiple_of(ALIGNMENT) && address >> ADDRESS_BITS == 0
     }
 
     /// Could a chunk of this size lie in the arena?

@@ -48,7 +48,9 @@ const _: () = {
     // path, which would rebuild the header from the masked size.
     let mut bin = MEDIUM_FIRST_BIN;
     while bin < END_BIN {
-        assert!((bin_size(bin) & BIN_MASK) / 16 != bin || bin_size(bin) & BIN_MASK == bin_size(bin));
+        assert!(
+            (bin_size(bin) & BIN_MASK) / 16 != bin || bin_size(bin) & BIN_MASK == bin_size(bin)
+        );
         bin += 1;
     }
     assert!(SMALL_MAX_CHUNK & BIN_MASK == SMALL_MAX_CHUNK);
@@ -341,7 +343,7 @@ impl<O: Os> Held<'_, O> {
 
     /// The chunk behind `pointer` in a list of chunks in transit.
     pub(crate) fn next_in_transit(&self, pointer: usize) -> usize {
-        if pointer % 16 != 0 {
+        if !pointer.is_multiple_of(ALIGNMENT) {
             self.root.fatal(Fault::UnalignedInTransit);
         }
         // SAFETY: in the list, so a chunk in transit.

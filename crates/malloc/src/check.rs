@@ -61,7 +61,10 @@ impl<O: Os> Held<'_, O> {
             if let Some(flaw) = flaw {
                 return Err(flaw);
             }
-            walked.map_err(|e| Flaw { address: format_error(e), rule: "sizes lead from chunk to chunk" })?;
+            walked.map_err(|e| Flaw {
+                address: format_error(e),
+                rule: "sizes lead from chunk to chunk",
+            })?;
         }
         let expect = |holds, rule| if holds { Ok(()) } else { Err(Flaw { address: 0, rule }) };
         expect(system == self.arena.system_bytes.load(Relaxed), "system_bytes is the heaps' sum")?;

@@ -24,7 +24,13 @@ const BATCH_BYTES: u32 = 16 << 10;
 
 impl<O: Os> Allocator<O> {
     /// Frees a chunk of an arena that is not this thread's. Its tag is already 0.
-    pub(crate) fn free_foreign(&self, cache: &Cache, arena: &ArenaState, chunk: Chunk, size: usize) {
+    pub(crate) fn free_foreign(
+        &self,
+        cache: &Cache,
+        arena: &ArenaState,
+        chunk: Chunk,
+        size: usize,
+    ) {
         let outbox = &cache.outboxes[arena.index.get() as usize % OUTBOXES];
         let address = core::ptr::from_ref(arena).expose_provenance();
         if outbox.arena.get() != address {
@@ -110,7 +116,9 @@ impl<O: Os> Held<'_, O> {
                 // SAFETY: the address of an arena; the chunks are the lent cache's.
                 let arena = unsafe { &*at::<ArenaState>(outbox.arena.get()) };
                 // SAFETY: the batch's last chunk, in transit.
-                inbox::push(&arena.inbox.head, first, |old| unsafe { at::<usize>(last).write(old) });
+                inbox::push(&arena.inbox.head, first, |old| unsafe {
+                    at::<usize>(last).write(old)
+                });
             }
         }
     }

@@ -10,7 +10,10 @@ use crate::root::Allocator;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
 use core::ffi::{c_char, c_int, c_void};
-use core::sync::atomic::{AtomicU32, Ordering::{AcqRel, Acquire, Release}};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Release},
+};
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.

@@ -23,7 +23,11 @@ const FIRST_USABLE: usize = 132 << 10;
 /// Offset of the first chunk behind a heap's head.
 const fn chunks_offset(with_arena: bool) -> usize {
     let head = (size_of::<HeapInfo>() + 63) & !63;
-    if with_arena { head + ((size_of::<ArenaState>() + ALIGNMENT - 1) & !(ALIGNMENT - 1)) } else { head }
+    if with_arena {
+        head + ((size_of::<ArenaState>() + ALIGNMENT - 1) & !(ALIGNMENT - 1))
+    } else {
+        head
+    }
 }
 
 const _: () = assert!(align_of::<ArenaState>() == 64 && chunks_offset(true) < FIRST_USABLE / 4);
@@ -55,7 +59,9 @@ impl<O: Os> Allocator<O> {
             return None;
         };
         let base = (start + HEAP_RESERVE - 1) & !(HEAP_RESERVE - 1);
-        for outside in [Span::new(start, base), Span::new(base + HEAP_RESERVE, start + 2 * HEAP_RESERVE)] {
+        for outside in
+            [Span::new(start, base), Span::new(base + HEAP_RESERVE, start + 2 * HEAP_RESERVE)]
+        {
             if outside.bytes() > 0 {
                 // SAFETY: the ends of the fresh reservation.
                 unsafe { self.unmap(outside) };

@@ -3,10 +3,10 @@
 //! Many push, one takes all. Taking the whole list at once leaves no room for
 //! an ABA problem: no node is ever popped alone.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicUsize, Ordering};
 
 /// Pushes the list that ends where `link_tail` writes; `first` is its newest node.
 /// Returns true if the inbox was empty.

@@ -123,7 +123,6 @@ impl<'a, O: Os> Table<'a, O> {
     }
 }
 
-
 impl<O: Os> Allocator<O> {
     /// The header of a live mapped chunk.
     fn mapped_header(&self, chunk: Chunk, prev_size: usize, size: usize) -> Header {

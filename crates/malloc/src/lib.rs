@@ -25,9 +25,11 @@ mod cut;
 mod entry;
 pub mod fatal;
 mod foreign;
+mod fork;
 #[cfg(feature = "global")]
 pub mod global;
 mod heap;
+mod idle;
 pub mod inbox;
 mod kernel;
 mod large;
@@ -39,6 +41,7 @@ pub mod os;
 mod purge;
 #[cfg(feature = "global")]
 mod report;
+mod resize;
 pub mod root;
 pub mod stats;
 pub mod threads;

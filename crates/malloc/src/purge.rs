@@ -124,7 +124,9 @@ impl<O: Os> Held<'_, O> {
         unsafe {
             let older = Chunk(chunk.word(free::DIRTY_PREV));
             let newer = Chunk(chunk.word(free::DIRTY_NEXT));
-            let broken = |c: Chunk, way| c != Chunk::NONE && (!Self::plausible(c.0) || c.word(way) != chunk.0);
+            let broken = |c: Chunk, way| {
+                c != Chunk::NONE && (!Self::plausible(c.0) || c.word(way) != chunk.0)
+            };
             if broken(older, free::DIRTY_NEXT) || broken(newer, free::DIRTY_PREV) {
                 self.root.fatal(Fault::CorruptRing);
             }
@@ -191,7 +193,8 @@ impl<O: Os> Held<'_, O> {
             let size = unsafe { chunk.header() }.size();
             let interior = self.interior(chunk, size);
             let clean = self.pages_leave(chunk, size);
-            for span in [Span::new(interior.start, clean.start), Span::new(clean.end, interior.end)] {
+            for span in [Span::new(interior.start, clean.start), Span::new(clean.end, interior.end)]
+            {
                 if span.bytes() > 0 {
                     spans[count] = span;
                     count += 1;
@@ -210,7 +213,8 @@ impl<O: Os> Held<'_, O> {
     /// Gives the top's pages back, `pad` bytes at its start kept; true if any.
     pub(crate) fn purge_top(&self, pad: usize) -> bool {
         let dirty = self.top_dirty();
-        let span = Span::new(dirty.start.saturating_add(self.root.page_up(pad.min(1 << 40))), dirty.end);
+        let span =
+            Span::new(dirty.start.saturating_add(self.root.page_up(pad.min(1 << 40))), dirty.end);
         if span.bytes() == 0 {
             return false;
         }

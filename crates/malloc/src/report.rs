@@ -6,8 +6,8 @@ use crate::linux::{Linux, exact_ns, path, read_file};
 use crate::root::Allocator;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use heapwise_layout::report::{
-    ProcessRecord, REPORT_ENV, REPORT_FILE_BYTES, REPORT_MAGIC, REPORT_SLOTS, REPORT_VERSION, ReportHeader,
-    STATE_EXITED, STATE_LIVE, slot_offset,
+    ProcessRecord, REPORT_ENV, REPORT_FILE_BYTES, REPORT_MAGIC, REPORT_SLOTS, REPORT_VERSION,
+    ReportHeader, STATE_EXITED, STATE_LIVE, slot_offset,
 };
 
 impl Allocator<Linux> {
@@ -18,7 +18,8 @@ impl Allocator<Linux> {
 
     /// Takes `HEAPWISE_REPORT_FILE=…`: maps the file and claims a slot.
     pub(crate) fn take_report_variable(&self, variable: &[u8]) {
-        let name = variable.strip_prefix(REPORT_ENV.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        let name =
+            variable.strip_prefix(REPORT_ENV.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
         let mut buffer = [0; 4096];
         let Some(name) = name.and_then(|name| path(&mut buffer, &[name])) else { return };
         if let Some(header) = map_file(name) {
@@ -39,7 +40,9 @@ impl Allocator<Linux> {
     }
 
     fn claim(&self, header: &ReportHeader, forked: u32) {
-        if header.magic.load(Relaxed) != REPORT_MAGIC || header.version.load(Relaxed) != REPORT_VERSION {
+        if header.magic.load(Relaxed) != REPORT_MAGIC
+            || header.version.load(Relaxed) != REPORT_VERSION
+        {
             return;
         }
         let index = header.claimed.fetch_add(1, AcqRel) as usize;

@@ -20,7 +20,7 @@ use heapwise_layout::state::{
 };
 
 /// Bits of a user address on the platforms we know.
-const ADDRESS_BITS: u32 = if cfg!(target_arch = "x86_64") { 47 } else { 48 };
+pub(crate) const ADDRESS_BITS: u32 = if cfg!(target_arch = "x86_64") { 47 } else { 48 };
 /// One bit for each place where a secondary heap can stand.
 const HEAP_MAP_WORDS: usize = (1 << (ADDRESS_BITS - HEAP_RESERVE.ilog2())) / 64;
 
@@ -234,7 +234,8 @@ impl<O: Os> Allocator<O> {
     pub(crate) fn register_arena(&self, arena: &ArenaState) {
         let index = self.state.arena_count.load(Relaxed);
         arena.index.set(index);
-        let mixed = (self.secret.load(Relaxed) ^ u64::from(index)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        let mixed =
+            (self.secret.load(Relaxed) ^ u64::from(index)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         arena.key.set(mixed ^ (mixed >> 32));
         crate::arena::init_bins(arena);
         let address = core::ptr::from_ref(arena).expose_provenance();
@@ -245,7 +246,7 @@ impl<O: Os> Allocator<O> {
 
 /// Whether `pointer` can be a user pointer in `heap`.
 fn holds(heap: &HeapInfo, pointer: usize) -> bool {
-    pointer % ALIGNMENT == 0
+    pointer.is_multiple_of(ALIGNMENT)
         && pointer >= heap.start.get() + HEADER_BYTES
         && pointer < heap.end.load(Acquire)
 }

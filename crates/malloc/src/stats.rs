@@ -133,8 +133,11 @@ impl<O: Os> Held<'_, O> {
             self.fast_row(index, |bytes| f.fast.add(bytes));
         }
         for heap in self.root.heaps(self.arena) {
-            let stretch =
-                Stretch { start: heap.start.get(), end: heap.end.load(Relaxed), top: self.arena.top.get() };
+            let stretch = Stretch {
+                start: heap.start.get(),
+                end: heap.end.load(Relaxed),
+                top: self.arena.top.get(),
+            };
             // A flaw ends the count early; the checker is there to name it.
             let _ = walk(&crate::check::OwnMemory, stretch, |v| {
                 let bytes = v.header.size();
@@ -195,7 +198,8 @@ impl<O: Os> Held<'_, O> {
 impl<O: Os> Allocator<O> {
     /// Counts every arena, each under its lock. O(chunks).
     pub fn figures(&self) -> Figures {
-        let mut sum = self.arenas().map(|a| self.hold(a).figures()).fold(Figures::default(), Figures::sum);
+        let mut sum =
+            self.arenas().map(|a| self.hold(a).figures()).fold(Figures::default(), Figures::sum);
         let mapped = &self.state.mapped;
         sum.mapped = Tally { count: mapped.count.load(Relaxed), bytes: mapped.bytes.load(Relaxed) };
         sum
@@ -240,7 +244,7 @@ impl<O: Os> Allocator<O> {
             counter(record, kind).fetch_add(u64::from(slot.replace(0)), Relaxed);
         }
         self.publish_kernel_calls(record);
-        if self.publications.fetch_add(1, Relaxed) % SAMPLE_EVERY == 0 {
+        if self.publications.fetch_add(1, Relaxed).is_multiple_of(SAMPLE_EVERY) {
             self.os.sample(record);
         }
     }
@@ -287,7 +291,10 @@ impl<O: Os> Allocator<O> {
         record.caches.store(caches, Relaxed);
         for (to, value) in [
             (&record.system_bytes, f.system_bytes + f.mapped.bytes),
-            (&record.system_peak_bytes, f.system_peak_bytes + self.state.mapped.peak_bytes.load(Relaxed)),
+            (
+                &record.system_peak_bytes,
+                f.system_peak_bytes + self.state.mapped.peak_bytes.load(Relaxed),
+            ),
             (&record.live_bytes, f.live.bytes + f.mapped.bytes),
             (&record.live_chunks, f.live.count + f.mapped.count),
             (&record.mapped_chunks, f.mapped.count),

@@ -1,17 +1,9 @@
-//! Threads and arenas: who has which, hand-over at exit, loans while asleep, fork.
+//! Threads and arenas: who has which, and the hand-over at exit.
 //!
 //! A thread takes a free arena, or makes one, and has it to itself: only it
 //! edits the headers there, so its fast paths need no lock. Near the limit of
 //! 8 × usable cores the arenas are shared: their caches stay closed and their
 //! headers are marked by 16-bit stores.
-//!
-//! A thread that sleeps can lend its cache and arena: the helper, holding the
-//! arena's lock, closes the cache, and then asks the platform whether the
-//! thread is blocked in a system call outside this allocator. If so it is in
-//! the middle of nothing, and on waking it finds its cache closed and must take
-//! the lock first. Outside means: not `busy` (set by everything behind the fast
-//! paths), and not in a signal handler that interrupted a fast path (the
-//! platform looks for one on the thread's stack).
 
 use crate::arena::Held;
 use crate::cache;
@@ -21,10 +13,7 @@ use crate::os::Os;
 use crate::root::Allocator;
 use crate::tunables::Setting;
 use core::cell::Cell;
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering::{AcqRel, Acquire, Relaxed, SeqCst},
-};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use heapwise_layout::header::{Header, PREV_IN_USE};
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::{
@@ -34,10 +23,6 @@ use heapwise_layout::state::{
 
 /// glibc's arenas per core.
 const ARENAS_PER_CORE: usize = 8;
-/// The helper leaves a sleeping thread's cache alone below this.
-const LOAN_MIN_BYTES: usize = 64 << 10;
-/// Ticks without work after which the helper ends.
-const QUIET_TICKS: u32 = 3;
 
 /// A thread's handle: the address of its cache. One per thread, in its local storage.
 #[repr(transparent)]
@@ -179,7 +164,9 @@ impl<O: Os> Allocator<O> {
     /// Most arenas, counting the cores only when it matters.
     fn arena_limit(&self, count: usize) -> usize {
         let limit = match self.settings.get(Setting::ArenaMax) {
-            0 if count < self.settings.get(Setting::ArenaTest) / 2 => self.settings.get(Setting::ArenaTest),
+            0 if count < self.settings.get(Setting::ArenaTest) / 2 => {
+                self.settings.get(Setting::ArenaTest)
+            }
             0 => ARENAS_PER_CORE * self.os.usable_cores(),
             limit => limit,
         };
@@ -228,7 +215,7 @@ impl<O: Os> Allocator<O> {
         held.release(cache);
         let look = held.settle();
         drop(held);
-        if look || Self::cached_bytes(cache) > LOAN_MIN_BYTES {
+        if look || Self::cached_bytes(cache) > crate::idle::LOAN_MIN_BYTES {
             self.want_helper();
         }
     }
@@ -277,71 +264,6 @@ impl<O: Os> Allocator<O> {
             self.hold(self.arena_of(cache)).publish_range();
         }
     }
-
-    /// One look of the idle helper; false when it may end.
-    ///
-    /// Serves what no thread will: arenas without one, and arenas whose thread sleeps.
-    pub fn tick(&self) -> bool {
-        let mut worked = false;
-        for arena in self.arenas() {
-            if let Some(held) = self.try_hold(arena) {
-                worked |= held.tick();
-            }
-        }
-        let quiet = if worked { 0 } else { self.quiet_ticks.load(Relaxed) + 1 };
-        self.quiet_ticks.store(quiet, Relaxed);
-        if quiet < QUIET_TICKS {
-            return true;
-        }
-        self.helper.store(0, Relaxed);
-        false
-    }
-
-    /// Before fork: nobody else is inside any arena.
-    pub fn before_fork(&self) {
-        self.prepare();
-        lock::lock(&self.os, &self.arenas_lock);
-        for arena in self.arenas() {
-            lock::lock(&self.os, &arena.lock);
-        }
-        lock::lock(&self.os, &self.state.mapped.lock);
-    }
-
-    /// After fork, in the parent.
-    pub fn after_fork_in_parent(&self) {
-        lock::unlock(&self.os, &self.state.mapped.lock);
-        for arena in self.arenas() {
-            lock::unlock(&self.os, &arena.lock);
-        }
-        lock::unlock(&self.os, &self.arenas_lock);
-    }
-
-    /// After fork, in the child, which has one thread: the arenas of the others are free.
-    pub fn after_fork_in_child(&self, slot: &Slot) {
-        // Nobody waits: the waiters are in the parent.
-        let free = |word: &AtomicU32| word.store(0, SeqCst);
-        free(&self.state.mapped.lock);
-        free(&self.arenas_lock);
-        self.helper.store(0, SeqCst);
-        let own = slot.0.get();
-        for arena in self.arenas() {
-            free(&arena.lock);
-            let held = self.hold(arena);
-            for cache in held.caches() {
-                if core::ptr::from_ref(cache).addr() == own {
-                    cache.tid.store(self.os.thread_id(), Relaxed);
-                } else if cache.tid.load(Relaxed) != 0 {
-                    cache.busy.store(0, Relaxed);
-                    held.recount(cache);
-                    held.abandon_outboxes(cache);
-                    held.release(cache);
-                }
-            }
-        }
-        if self.arenas().filter(|a| a.users.load(Relaxed) > 0).count() <= 1 {
-            self.state.multi_threaded.store(0, Relaxed);
-        }
-    }
 }
 
 impl<'a, O: Os> Held<'a, O> {
@@ -364,7 +286,8 @@ impl<'a, O: Os> Held<'a, O> {
         let bytes = size_of::<Cache>() + align_of::<Cache>();
         let taken = self.take(chunk_size(bytes)?)?;
         self.mark_live(taken.chunk);
-        let address = (taken.chunk.pointer() + align_of::<Cache>() - 1) & !(align_of::<Cache>() - 1);
+        let address =
+            (taken.chunk.pointer() + align_of::<Cache>() - 1) & !(align_of::<Cache>() - 1);
         // SAFETY: inside the fresh chunk, aligned; it is never freed.
         unsafe {
             at::<Cache>(address).write(Cache::new(MODE_SHARED));
@@ -387,7 +310,7 @@ impl<'a, O: Os> Held<'a, O> {
 
     /// The cache has no thread any more. Its chunks stay for the next one, unless
     /// the arena is shared.
-    fn release(&self, cache: &Cache) {
+    pub(crate) fn release(&self, cache: &Cache) {
         cache.range_span.store(0, Relaxed);
         cache.limit.store(0, Relaxed);
         cache.tid.store(0, Relaxed);
@@ -398,99 +321,6 @@ impl<'a, O: Os> Held<'a, O> {
         }
         if users == 0 {
             self.drain_inbox(None);
-        }
-    }
-
-    /// Opens a cache again that was lent.
-    fn reopen(&self, cache: &Cache) {
-        if cache.mode.load(Relaxed) == MODE_LENT {
-            let shared = self.arena.flags.get() & ARENA_SHARED != 0;
-            cache.mode.store(if shared { MODE_SHARED } else { MODE_OPEN }, Relaxed);
-            self.publish_range();
-        }
-    }
-
-    /// Closes a sleeping thread's cache so that this thread may work on it.
-    /// False, and nothing changed, if the thread is not known to sleep.
-    pub(crate) fn borrow(&self, cache: &Cache) -> bool {
-        let mode = cache.mode.load(Relaxed);
-        if mode == MODE_LENT {
-            return true;
-        }
-        if !matches!(mode, MODE_OPEN | MODE_SHARED) {
-            return false;
-        }
-        cache.mode.store(MODE_LENT, SeqCst);
-        cache.range_span.store(0, SeqCst);
-        cache.limit.store(0, SeqCst);
-        if self.root.os.parked(cache.tid.load(Relaxed)) && cache.busy.load(SeqCst) == 0 {
-            return true;
-        }
-        self.reopen(cache);
-        false
-    }
-
-    /// Whether this thread may edit headers of live chunks here: nobody owns the
-    /// arena, or its owner sleeps, or it is shared.
-    pub(crate) fn may_edit(&self) -> bool {
-        let owned = self.arena.users.load(Relaxed) > 0;
-        !owned || self.arena.flags.get() & ARENA_SHARED != 0 || self.borrow(&self.arena.cache)
-    }
-
-    /// One look of the helper at this arena; true if there was work.
-    fn tick(&self) -> bool {
-        let mut worked = false;
-        let inbox = self.arena.inbox.head.load(Relaxed) != 0;
-        let owned = self.arena.users.load(Relaxed) > 0;
-        let shared = self.arena.flags.get() & ARENA_SHARED != 0;
-        let mut idle = !owned || shared;
-        for cache in self.caches() {
-            let activity = cache.activity.load(Relaxed);
-            let asleep = cache.activity_seen.replace(activity) == activity;
-            let waits = inbox || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES || self.outbox_used(cache);
-            if cache.tid.load(Relaxed) == 0 {
-                if waits && asleep {
-                    self.flush_all(cache);
-                    worked = true;
-                }
-            } else if waits && asleep && self.borrow(cache) {
-                self.flush_all(cache);
-                self.send_outboxes(cache);
-                worked = true;
-                idle = true;
-            } else {
-                worked |= waits;
-            }
-        }
-        if idle && inbox {
-            self.drain_inbox(None);
-            worked = true;
-        }
-        if idle && worked {
-            self.consolidate();
-            self.drop_empty_heaps();
-        }
-        // What stayed dirty for the whole window goes back.
-        let total = self.dirty_total();
-        let low = self.arena.dirty_low_bytes.replace(total).min(total);
-        if low > 0 && self.root.settings.get(Setting::Purge) > 0 {
-            let given = self.purge_to(total - low);
-            self.arena.dirty_low_bytes.set(self.dirty_total());
-            worked |= given > 0;
-        }
-        worked || total > 0 && low < total
-    }
-
-    /// Counts a bin's chunks anew: a fork may have hit its thread between two stores.
-    fn recount(&self, cache: &Cache) {
-        for bin in &cache.bins[cache::FIRST_BIN..cache::END_BIN] {
-            let mut found = 0u32;
-            let mut pointer = bin.head.get();
-            while pointer != 0 && found < u32::MAX / 2 {
-                found += 1;
-                pointer = self.next_in_transit(pointer);
-            }
-            bin.room.set((i64::from(bin.bound.get()) - i64::from(found)).max(i64::from(i32::MIN)) as i32);
         }
     }
 }

@@ -230,6 +230,11 @@ impl<O: Os> Held<'_, O> {
             return Span::default();
         }
         let start = self.root.page_up(top + MIN_CHUNK);
-        Span::new(start, self.root.page_up(self.arena.top_touched.get()).min(self.root.page_down(self.top_end())))
+        Span::new(
+            start,
+            self.root
+                .page_up(self.arena.top_touched.get())
+                .min(self.root.page_down(self.top_end())),
+        )
     }
 }

@@ -250,7 +250,10 @@ mod tests {
         assert!(settings.take_variable(b"MALLOC_MMAP_THRESHOLD_=65536"));
         settings.learn_mapped_free(4 << 20);
         assert_eq!(settings.get(Setting::MmapThreshold), 65536);
-        assert!(settings.take_variable(b"GLIBC_TUNABLES=glibc.malloc.arena_max=2:glibc.malloc.perturb=7"));
+        assert!(
+            settings
+                .take_variable(b"GLIBC_TUNABLES=glibc.malloc.arena_max=2:glibc.malloc.perturb=7")
+        );
         assert_eq!((settings.get(Setting::ArenaMax), settings.get(Setting::Perturb)), (2, 7));
         assert!(!settings.take_variable(b"HEAPWISE_MXFAST=4096"));
         assert!(!settings.take_variable(b"PATH=/bin"));

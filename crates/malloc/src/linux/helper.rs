@@ -7,7 +7,10 @@
 
 use super::machine::{bare_thread, nr, syscall};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering::{Acquire, Release}};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Release},
+};
 
 /// Time between two looks.
 const TICK_NS: usize = 500_000_000;

@@ -7,7 +7,9 @@
 #[path = "x86_64.rs"]
 pub mod machine;
 #[cfg(not(target_arch = "x86_64"))]
-compile_error!("this processor needs a file like linux/x86_64.rs: system calls, the slot, a bare thread");
+compile_error!(
+    "this processor needs a file like linux/x86_64.rs: system calls, the slot, a bare thread"
+);
 
 mod cores;
 mod helper;
@@ -176,7 +178,9 @@ unsafe impl Os for Linux {
 
     unsafe fn commit(&self, range: Span) -> bool {
         // SAFETY: the caller's reservation.
-        unsafe { syscall(nr::MPROTECT, [range.start, range.bytes(), PROT_READ_WRITE, 0, 0, 0]) == 0 }
+        unsafe {
+            syscall(nr::MPROTECT, [range.start, range.bytes(), PROT_READ_WRITE, 0, 0, 0]) == 0
+        }
     }
 
     unsafe fn unmap(&self, range: Span) -> bool {
@@ -186,7 +190,9 @@ unsafe impl Os for Linux {
 
     unsafe fn remap(&self, old: Span, new_bytes: usize) -> Option<usize> {
         // SAFETY: the caller's mapping.
-        ok(unsafe { syscall(nr::MREMAP, [old.start, old.bytes(), new_bytes, MREMAP_MAYMOVE, 0, 0]) })
+        ok(unsafe {
+            syscall(nr::MREMAP, [old.start, old.bytes(), new_bytes, MREMAP_MAYMOVE, 0, 0])
+        })
     }
 
     unsafe fn purge(&self, ranges: &[Span]) -> bool {
@@ -211,7 +217,10 @@ unsafe impl Os for Linux {
             done -= skip;
             let left = Span::new(range.start + skip, range.end);
             // SAFETY: as above.
-            if left.bytes() > 0 && unsafe { syscall(nr::MADVISE, [left.start, left.bytes(), MADV_DONTNEED, 0, 0, 0]) } != 0
+            if left.bytes() > 0
+                && unsafe {
+                    syscall(nr::MADVISE, [left.start, left.bytes(), MADV_DONTNEED, 0, 0, 0])
+                } != 0
             {
                 // Locked pages cannot go; what is promised is that they read as zero.
                 // SAFETY: as above.
@@ -259,7 +268,9 @@ unsafe impl Os for Linux {
         let key = self.exit_key.load(core::sync::atomic::Ordering::Acquire);
         if key != 0 {
             // SAFETY: a key made by us; the value is the round of destructors, 1 to 4.
-            keeping_errno(|| unsafe { pthread_setspecific(key - 1, crate::chunk::at::<c_void>(1)) });
+            keeping_errno(|| unsafe {
+                pthread_setspecific(key - 1, crate::chunk::at::<c_void>(1))
+            });
         }
     }
 
@@ -269,7 +280,9 @@ unsafe impl Os for Linux {
 
     fn wait(&self, word: &AtomicU32, value: u32) {
         // SAFETY: a word of ours.
-        unsafe { syscall(nr::FUTEX, [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, value as usize, 0, 0, 0]) };
+        unsafe {
+            syscall(nr::FUTEX, [word.as_ptr().addr(), FUTEX_WAIT_PRIVATE, value as usize, 0, 0, 0])
+        };
     }
 
     fn wake(&self, word: &AtomicU32) {

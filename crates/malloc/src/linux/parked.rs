@@ -42,7 +42,7 @@ pub fn parked(thread_id: u32) -> bool {
     let Some(text) = read_file(name, &mut text) else { return false };
     let mut fields = text.trim_ascii().rsplit(|&b| b == b' ');
     let stack = fields.nth(1).and_then(parse);
-    let call = fields.last().and_then(parse);
+    let call = fields.next_back().and_then(parse);
     let (Some(stack), Some(call)) = (stack, call) else { return false };
     // A parent in vfork has lent its stack and its slot to the child.
     ![nr::VFORK, nr::CLONE, nr::CLONE3].contains(&call) && !fast_path_on(stack)

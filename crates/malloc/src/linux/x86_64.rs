@@ -120,7 +120,15 @@ pub unsafe fn bare_thread(
     body: extern "C" fn(),
 ) -> isize {
     /// VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID
-    const FLAGS: usize = 0x0000_0100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x10_0000 | 0x20_0000;
+    const FLAGS: usize = 0x0000_0100
+        | 0x200
+        | 0x400
+        | 0x800
+        | 0x1_0000
+        | 0x4_0000
+        | 0x8_0000
+        | 0x10_0000
+        | 0x20_0000;
     let result: isize;
     // SAFETY: the new thread never returns from this block: it calls `body` on
     // its own stack and exits. The old one sees an ordinary system call.

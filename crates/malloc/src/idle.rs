@@ -1,0 +1,126 @@
+//! The idle helper's look at the arenas, and how a sleeping thread lends its cache.
+//!
+//! A thread that sleeps can lend its cache and arena: the helper, holding the
+//! arena's lock, closes the cache, and then asks the platform whether the
+//! thread is blocked in a system call outside this allocator. If so it is in
+//! the middle of nothing, and on waking it finds its cache closed and must take
+//! the lock first. Outside means: not `busy` (set by everything behind the fast
+//! paths), and not in a signal handler that interrupted a fast path (the
+//! platform looks for one on the thread's stack).
+
+use crate::arena::Held;
+use crate::os::Os;
+use crate::root::Allocator;
+use crate::tunables::Setting;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use heapwise_layout::state::{ARENA_SHARED, Cache, MODE_LENT, MODE_OPEN, MODE_SHARED};
+
+/// The helper leaves a sleeping thread's cache alone below this.
+pub(crate) const LOAN_MIN_BYTES: usize = 64 << 10;
+/// Ticks without work after which the helper ends.
+const QUIET_TICKS: u32 = 3;
+
+impl<O: Os> Allocator<O> {
+    /// One look of the idle helper; false when it may end.
+    ///
+    /// Serves what no thread will: arenas without one, and arenas whose thread sleeps.
+    pub fn tick(&self) -> bool {
+        let mut worked = false;
+        for arena in self.arenas() {
+            if let Some(held) = self.try_hold(arena) {
+                worked |= held.tick();
+            }
+        }
+        let quiet = if worked { 0 } else { self.quiet_ticks.load(Relaxed) + 1 };
+        self.quiet_ticks.store(quiet, Relaxed);
+        if quiet < QUIET_TICKS {
+            return true;
+        }
+        self.helper.store(0, Relaxed);
+        false
+    }
+}
+
+impl<O: Os> Held<'_, O> {
+    /// Opens a cache again that was lent.
+    pub(crate) fn reopen(&self, cache: &Cache) {
+        if cache.mode.load(Relaxed) == MODE_LENT {
+            let shared = self.arena.flags.get() & ARENA_SHARED != 0;
+            cache.mode.store(if shared { MODE_SHARED } else { MODE_OPEN }, Relaxed);
+            self.publish_range();
+        }
+    }
+
+    /// Closes a sleeping thread's cache so that this thread may work on it.
+    /// False, and nothing changed, if the thread is not known to sleep.
+    pub(crate) fn borrow(&self, cache: &Cache) -> bool {
+        let mode = cache.mode.load(Relaxed);
+        if mode == MODE_LENT {
+            return true;
+        }
+        if !matches!(mode, MODE_OPEN | MODE_SHARED) {
+            return false;
+        }
+        cache.mode.store(MODE_LENT, SeqCst);
+        cache.range_span.store(0, SeqCst);
+        cache.limit.store(0, SeqCst);
+        if self.root.os.parked(cache.tid.load(Relaxed)) && cache.busy.load(SeqCst) == 0 {
+            return true;
+        }
+        self.reopen(cache);
+        false
+    }
+
+    /// Whether this thread may edit headers of live chunks here: nobody owns the
+    /// arena, or its owner sleeps, or it is shared.
+    pub(crate) fn may_edit(&self) -> bool {
+        let owned = self.arena.users.load(Relaxed) > 0;
+        !owned || self.arena.flags.get() & ARENA_SHARED != 0 || self.borrow(&self.arena.cache)
+    }
+
+    /// One look of the helper at this arena; true if there was work.
+    fn tick(&self) -> bool {
+        let mut worked = false;
+        let inbox = self.arena.inbox.head.load(Relaxed) != 0;
+        let owned = self.arena.users.load(Relaxed) > 0;
+        let shared = self.arena.flags.get() & ARENA_SHARED != 0;
+        let mut idle = !owned || shared;
+        for cache in self.caches() {
+            let activity = cache.activity.load(Relaxed);
+            let asleep = cache.activity_seen.replace(activity) == activity;
+            let waits = inbox
+                || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES
+                || self.outbox_used(cache);
+            if cache.tid.load(Relaxed) == 0 {
+                if waits && asleep {
+                    self.flush_all(cache);
+                    worked = true;
+                }
+            } else if waits && asleep && self.borrow(cache) {
+                self.flush_all(cache);
+                self.send_outboxes(cache);
+                worked = true;
+                idle = true;
+            } else {
+                worked |= waits;
+            }
+        }
+        if idle && inbox {
+            self.drain_inbox(None);
+            worked = true;
+        }
+        if idle && worked {
+            self.consolidate();
+            self.drop_empty_heaps();
+        }
+        // What stayed dirty for the whole window goes back.
+        let total = self.dirty_total();
+        let low = self.arena.dirty_low_bytes.replace(total).min(total);
+        if low > 0 && self.root.settings.get(Setting::Purge) > 0 {
+            let given = self.purge_to(total - low);
+            self.arena.dirty_low_bytes.set(self.dirty_total());
+            worked |= given > 0;
+        }
+        worked || total > 0 && low < total
+    }
+}
