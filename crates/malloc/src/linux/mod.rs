@@ -216,12 +216,9 @@ unsafe impl Os for Linux {
             let skip = done.min(range.bytes());
             done -= skip;
             let left = Span::new(range.start + skip, range.end);
+            let args = [left.start, left.bytes(), MADV_DONTNEED, 0, 0, 0];
             // SAFETY: as above.
-            if left.bytes() > 0
-                && unsafe {
-                    syscall(nr::MADVISE, [left.start, left.bytes(), MADV_DONTNEED, 0, 0, 0])
-                } != 0
-            {
+            if left.bytes() > 0 && unsafe { syscall(nr::MADVISE, args) } != 0 {
                 // Locked pages cannot go; what is promised is that they read as zero.
                 // SAFETY: as above.
                 unsafe { crate::chunk::at::<u8>(left.start).write_bytes(0, left.bytes()) };
