@@ -32,11 +32,11 @@ fn every_alignment_and_zeroed() {
             // SAFETY: the layout is not empty; each block is used within its size and freed once.
             unsafe {
                 let block = GLOBAL.alloc_zeroed(layout);
-                assert!(block.addr() % align == 0, "{layout:?}");
+                assert!(block.addr().is_multiple_of(align), "{layout:?}");
                 assert!((0..size).step_by(61).all(|i| block.add(i).read() == 0), "{layout:?}");
                 block.write_bytes(0xa5, size);
                 let grown = GLOBAL.realloc(block, layout, size * 2);
-                assert!(grown.addr() % align == 0);
+                assert!(grown.addr().is_multiple_of(align));
                 assert!((0..size).step_by(61).all(|i| grown.add(i).read() == 0xa5));
                 assert!(heapwise::usable_size(grown) >= size * 2);
                 GLOBAL.dealloc(grown, Layout::from_size_align(size * 2, align).unwrap());
