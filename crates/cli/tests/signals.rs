@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 /// A program under the supervisor that has said "ready".
@@ -29,16 +29,8 @@ impl Session {
                 None => command.env_remove(name),
             };
         }
-        // A shell that runs the tests in the background, or nohup, ignores some.
-        let as_in_a_terminal = || {
-            for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
-                // SAFETY: the default action is no handler.
-                unsafe { signal(ignored, SigHandler::SigDfl) }?;
-            }
-            Ok(())
-        };
         // SAFETY: signal(2) is async-signal-safe.
-        unsafe { command.pre_exec(as_in_a_terminal) };
+        unsafe { command.pre_exec(common::default_signals) };
         let mut supervisor = command
             .args(["run", "--report", "-o", "/dev/null", "--", "sh", "-c", script])
             .process_group(0)

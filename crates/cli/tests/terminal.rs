@@ -27,13 +27,13 @@ fn at_terminal(script: &str, keys: &[u8]) -> (String, Option<i32>) {
     }
     command.args(["run", "--report", "-o", "/dev/null", "--", "sh", "-c", script]);
     command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
-    // SAFETY: setsid and ioctl are async-signal-safe and touch no memory of ours.
+    // SAFETY: setsid, ioctl and signal are async-signal-safe and touch no memory of ours.
     unsafe {
         command.pre_exec(|| {
             if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
                 return Err(std::io::Error::last_os_error());
             }
-            Ok(())
+            common::default_signals()
         });
     }
     let mut child = command.spawn().unwrap();

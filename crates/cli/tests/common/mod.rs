@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Whether this build carries the real library.
 pub fn has_library() -> bool {
@@ -43,6 +44,16 @@ pub fn heapwise() -> Command {
         command.env("HEAPWISE_LIB", loaded_c_library());
     }
     command
+}
+
+/// Between fork and exec: signals as a terminal has them. A shell that runs the tests in the
+/// background, or nohup, ignores some, and a shell cannot trap what was ignored at its start.
+pub fn default_signals() -> std::io::Result<()> {
+    for ignored in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: the default action is no handler.
+        unsafe { signal(ignored, SigHandler::SigDfl) }?;
+    }
+    Ok(())
 }
 
 /// Path of the command.
