@@ -40,11 +40,9 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     pub fn new(zones: Zones<'m>, lock: impl FnOnce(Zones<'m>) -> L) -> Self {
         let map = |kind| zones.zone(kind).map_or(FrameMap::empty(), |zone| zone.map);
         let maps = ZoneKind::ALL.map(map);
-        let mut preferred = [0; ZONES];
-        for highest in 0..ZONES {
-            let exists = |zone: &usize| maps[*zone].len() != 0;
-            preferred[highest] = (0..=highest).rev().find(exists).unwrap_or(0) as u8;
-        }
+        let exists = |zone: &usize| maps[*zone].len() != 0;
+        let preferred =
+            [0, 1, 2].map(|highest| (0..=highest).rev().find(exists).unwrap_or(0) as u8);
         let (direct, raced) = (None, AtomicU32::new(0));
         Self { maps, preferred, direct, raced, lock: lock(zones), zones: PhantomData }
     }

@@ -69,7 +69,7 @@ impl Zone<'_> {
             absent += u32::from(state.is_absent());
             let mut found = None;
             for migrate in MigrateType::ALL {
-                for order in 0..ORDERS {
+                for (order, count) in counts[migrate.index()].iter_mut().enumerate() {
                     let aligned = index & ((1 << order) - 1) == 0;
                     if aligned && self.is_free_block(migrate, order, index) {
                         if found.replace(order).is_some() {
@@ -84,7 +84,7 @@ impl Zone<'_> {
                         {
                             return Err("two buddies are free");
                         }
-                        counts[migrate.index()][order] += 1;
+                        *count += 1;
                         free += 1 << order;
                     }
                 }

@@ -81,9 +81,9 @@ impl<'m> Zones<'m> {
             let Some(zone) = zone else { continue };
             zone.marks = Watermarks::for_zone(managed[index], all);
             let mut above = 0;
-            for higher in index + 1..ZONES {
-                above += managed[higher];
-                zone.marks.reserve[higher] = above / LOWMEM_RESERVE_RATIO[index];
+            for (reserve, managed) in zone.marks.reserve.iter_mut().zip(managed).skip(index + 1) {
+                above += managed;
+                *reserve = above / LOWMEM_RESERVE_RATIO[index];
             }
         }
     }

@@ -1,4 +1,5 @@
 //! The buddy against models: random scripts, misuse, and running out.
+#![allow(missing_docs)]
 
 mod common;
 

@@ -1,0 +1,242 @@
+//! The per-CPU lists: one CPU against a model, several as threads, running out.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Random, machine, order, zone};
+use heapwise_pages::raw::SpinLock;
+use heapwise_pages::*;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+type Machine = Pages<'static, SpinLock<Zones<'static>>>;
+
+fn pages(frames: u32) -> Machine {
+    Pages::new(machine(frames), SpinLock::new)
+}
+
+fn free_frames(pages: &Machine) -> u32 {
+    pages.zones(|zones| zones.free_frames())
+}
+
+fn check(pages: &Machine) {
+    pages.zones(|zones| zones.iter().for_each(|zone| zone.check().unwrap()));
+}
+
+const ALL: Request = Request::KERNEL.urgent(Urgency::Exhaust);
+
+#[test]
+fn one_cpu_follows_the_model() {
+    let pages = pages(1 << 14);
+    let mut cpu = CpuFront::new();
+    let mut random = Random(3);
+    let mut live: Vec<(Pfn, Order)> = Vec::new();
+    let mut owner = vec![false; 1 << 14];
+    let mut frames_out = 0;
+    for step in 0..300_000 {
+        if random.below(100) < if step / 10_000 % 2 == 0 { 55 } else { 45 } {
+            let order = order(random.below(6) * random.below(4) / 3);
+            let migrate = MigrateType::ALL[random.below(3)];
+            let request = Request { migrate, ..ALL };
+            if let Ok(pfn) = pages.alloc(&mut cpu, order, request) {
+                for frame in pfn.get()..pfn.get() + order.frames() {
+                    assert!(!std::mem::replace(&mut owner[frame as usize], true));
+                }
+                frames_out += order.frames();
+                live.push((pfn, order));
+            }
+        } else if !live.is_empty() {
+            let (pfn, order) = live.swap_remove(random.below(live.len()));
+            pages.free(&mut cpu, pfn, order).unwrap();
+            assert_eq!(pages.free(&mut cpu, pfn, order), Err(FreeError::DoubleFree));
+            for frame in pfn.get()..pfn.get() + order.frames() {
+                owner[frame as usize] = false;
+            }
+            frames_out -= order.frames();
+        }
+        if step % 1000 == 0 {
+            assert_eq!(free_frames(&pages) + cpu.frames() + frames_out, 1 << 14);
+        }
+    }
+    check(&pages);
+    live.into_iter().for_each(|(pfn, order)| pages.free(&mut cpu, pfn, order).unwrap());
+    pages.drain(&mut cpu);
+    check(&pages);
+    assert_eq!(pages.zones(|zones| zones.iter().next().unwrap().free_blocks()[10]), 16);
+    assert_eq!(pages.raced_frees(), 0);
+}
+
+/// To the last frame through the lists, for every order that has them and one more.
+#[test]
+fn runs_out_to_the_last_frame() {
+    for o in 0..=4 {
+        let pages = pages(4096 + 4);
+        let mut cpu = CpuFront::new();
+        let blocks: Vec<Pfn> =
+            std::iter::from_fn(|| pages.alloc(&mut cpu, order(o), ALL).ok()).collect();
+        assert_eq!(blocks.len(), 4100 >> o);
+        assert_eq!(pages.alloc(&mut cpu, order(o), ALL), Err(AllocError::OutOfMemory));
+        blocks.into_iter().for_each(|pfn| pages.free(&mut cpu, pfn, order(o)).unwrap());
+        pages.drain(&mut cpu);
+        assert_eq!(free_frames(&pages), 4100);
+        check(&pages);
+    }
+}
+
+/// An ordinary request stops at the min mark, an urgent one at half of it.
+#[test]
+fn stops_at_the_watermarks() {
+    let pages = pages(1 << 15);
+    let mut cpu = CpuFront::new();
+    let min = pages.zones(|zones| zones.iter().next().unwrap().watermarks().min);
+    assert!(min > 0);
+    let mut count = |request| {
+        while pages.alloc(&mut cpu, order(0), request).is_ok() {}
+        assert_eq!(cpu.frames(), 0);
+        free_frames(&pages)
+    };
+    assert_eq!(count(Request::KERNEL), min);
+    assert_eq!(count(Request::KERNEL.urgent(Urgency::Atomic)), min - min / 2);
+    assert_eq!(count(ALL), 0);
+}
+
+#[test]
+fn misuse_is_refused() {
+    let pages = pages(2048);
+    let mut cpu = CpuFront::new();
+    let pfn = pages.alloc(&mut cpu, order(2), ALL).unwrap();
+    let allocated = order(2);
+    let free = |cpu: &mut CpuFront, pfn: u32, o| pages.free(cpu, Pfn::new(pfn), order(o));
+    assert_eq!(free(&mut cpu, pfn.get(), 0), Err(FreeError::WrongOrder { allocated }));
+    assert_eq!(free(&mut cpu, pfn.get() + 1, 2), Err(FreeError::Misaligned));
+    let inside = FreeError::InsideBlock { head: pfn, order: allocated };
+    assert_eq!(free(&mut cpu, pfn.get() + 1, 0), Err(inside));
+    assert_eq!(free(&mut cpu, 1 << 20, 0), Err(FreeError::Foreign));
+    assert_eq!(free(&mut cpu, 2047, 0), Err(FreeError::DoubleFree));
+    free(&mut cpu, pfn.get(), 2).unwrap();
+    assert_eq!(free(&mut cpu, pfn.get(), 2), Err(FreeError::DoubleFree));
+    check(&pages);
+}
+
+#[test]
+fn the_direct_map_gives_addresses() {
+    let direct = DirectMap::new(PAGE_OFFSET, Phys(1024 << PAGE_SHIFT)).unwrap();
+    let pages = pages(2048).with_direct_map(direct);
+    let mut cpu = CpuFront::new();
+    let mut got = Vec::new();
+    while let Ok(at) = pages.get_free_pages(&mut cpu, order(1), ALL) {
+        assert_eq!(at.0 % PAGE_SIZE, 0);
+        got.push(at);
+    }
+    assert_eq!(got.len(), 512, "only what the map reaches");
+    let inside = Virt(got[0].0 + 8);
+    assert_eq!(pages.free_pages(&mut cpu, inside, order(1)), Err(FreeError::Misaligned));
+    assert_eq!(pages.free_pages(&mut cpu, Virt(8), order(1)), Err(FreeError::Foreign));
+    got.into_iter().for_each(|at| pages.free_pages(&mut cpu, at, order(1)).unwrap());
+    pages.drain(&mut cpu);
+    assert_eq!(free_frames(&pages), 2048);
+}
+
+#[test]
+fn a_dma_request_stays_low() {
+    let mut zones = Zones::new();
+    zones.add_zone(zone(ZoneKind::Dma, 0, 4096, 10)).unwrap();
+    zones.add_zone(zone(ZoneKind::Normal, 4096, 65536, 10)).unwrap();
+    zones.add_region(Pfn::new(0), Pfn::new(65536)).unwrap();
+    let pages = Pages::new(zones, SpinLock::new);
+    let mut cpu = CpuFront::new();
+    let dma = Request::KERNEL.below(ZoneKind::Dma);
+    for _ in 0..1000 {
+        assert!(pages.alloc(&mut cpu, order(0), dma).unwrap().get() < 4096);
+        assert!(pages.alloc(&mut cpu, order(0), Request::KERNEL).unwrap().get() >= 4096);
+    }
+    let below32 = Request::KERNEL.below(ZoneKind::Dma32);
+    assert!(pages.alloc(&mut cpu, order(0), below32).unwrap().get() < 4096);
+}
+
+/// Threads with a front each, handing blocks to one another; every frame has one
+/// owner at a time, and all come home.
+#[test]
+fn threads_share_one_machine() {
+    let pages = pages(1 << 14);
+    let owners: Vec<AtomicU8> = (0..1 << 14).map(|_| AtomicU8::new(0)).collect();
+    let mailbox = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 1..=4_u8 {
+            let (pages, owners, mailbox) = (&pages, &owners, &mailbox);
+            scope.spawn(move || {
+                let mut cpu = CpuFront::new();
+                let mut random = Random(u64::from(thread));
+                let mut live: Vec<(Pfn, Order)> = Vec::new();
+                let claim = |pfn: Pfn, order: Order, from: u8, to: u8| {
+                    for frame in pfn.get()..pfn.get() + order.frames() {
+                        assert_eq!(owners[frame as usize].swap(to, Relaxed), from);
+                    }
+                };
+                for _ in 0..100_000 {
+                    match random.below(10) {
+                        0..=4 => {
+                            let order = order(random.below(3) * random.below(3));
+                            let request =
+                                Request { migrate: MigrateType::ALL[order.get() % 3], ..ALL };
+                            if let Ok(pfn) = pages.alloc(&mut cpu, order, request) {
+                                claim(pfn, order, 0, 1);
+                                live.push((pfn, order));
+                            }
+                        }
+                        5 if !live.is_empty() => {
+                            let block = live.swap_remove(random.below(live.len()));
+                            mailbox.lock().unwrap().push(block);
+                        }
+                        6 => live.extend(mailbox.lock().unwrap().pop()),
+                        _ if !live.is_empty() => {
+                            let (pfn, order) = live.swap_remove(random.below(live.len()));
+                            claim(pfn, order, 1, 0);
+                            pages.free(&mut cpu, pfn, order).unwrap();
+                        }
+                        _ => {}
+                    }
+                }
+                for (pfn, order) in live {
+                    claim(pfn, order, 1, 0);
+                    pages.free(&mut cpu, pfn, order).unwrap();
+                }
+                pages.drain(&mut cpu);
+            });
+        }
+    });
+    let mut cpu = CpuFront::new();
+    for (pfn, order) in mailbox.into_inner().unwrap() {
+        pages.free(&mut cpu, pfn, order).unwrap();
+    }
+    pages.drain(&mut cpu);
+    check(&pages);
+    assert_eq!(pages.zones(|zones| zones.iter().next().unwrap().free_blocks()[10]), 16);
+    assert_eq!(pages.raced_frees(), 0);
+}
+
+/// All threads free the same blocks at once: one wins each, the others are told or
+/// counted, and no frame is given twice or lost.
+#[test]
+fn racing_double_frees_lose_nothing() {
+    let pages = pages(4096);
+    let mut cpu = CpuFront::new();
+    for _ in 0..200 {
+        let blocks: Vec<Pfn> =
+            (0..256).map(|_| pages.alloc(&mut cpu, order(0), ALL).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut cpu = CpuFront::new();
+                    for pfn in &blocks {
+                        let _ = pages.free(&mut cpu, *pfn, order(0));
+                    }
+                    pages.drain(&mut cpu);
+                });
+            }
+        });
+        pages.drain(&mut cpu);
+        assert_eq!(free_frames(&pages), 4096);
+        check(&pages);
+    }
+}
