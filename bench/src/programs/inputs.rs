@@ -196,9 +196,6 @@ fn repository(folder: &Path) -> Result<()> {
             1_000_000_000 + commit * 60
         );
         let _ = writeln!(stream, "data {}\n{message}", message.len());
-        if commit > 0 {
-            let _ = writeln!(stream, "from refs/heads/master^0");
-        }
         for file in 0..4 {
             let lines: String = (0..1_500)
                 .map(|line| {

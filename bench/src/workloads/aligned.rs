@@ -5,7 +5,7 @@ use super::Load;
 use crate::heap::Block;
 use crate::random::Random;
 
-const REPLACEMENTS: usize = 3_000_000;
+const REPLACEMENTS: usize = 8_000_000;
 const LIVE: usize = 1_000;
 
 fn block(random: &mut Random) -> Block {

@@ -5,7 +5,7 @@ use super::Load;
 use crate::heap::Block;
 use crate::random::Random;
 
-const BUFFERS: usize = 12_000;
+const BUFFERS: usize = 30_000;
 
 pub fn run(load: &Load) {
     let each = load.share(BUFFERS);

@@ -5,7 +5,7 @@ use super::Load;
 use crate::heap::Block;
 use crate::random::Random;
 
-const REPLACEMENTS: usize = 200_000;
+const REPLACEMENTS: usize = 1_000_000;
 const LIVE: usize = 64;
 
 pub fn run(load: &Load) {

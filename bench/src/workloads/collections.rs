@@ -7,7 +7,7 @@ use crate::random::Random;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::channel;
 
-const PARCELS: usize = 120_000;
+const PARCELS: usize = 400_000;
 
 struct Parcel {
     lines: Vec<String>,

@@ -8,7 +8,7 @@ use super::Load;
 use crate::heap::Block;
 use std::sync::Mutex;
 
-const ROUNDS: usize = 400_000;
+const ROUNDS: usize = 10_000_000;
 const WRITES: usize = 200;
 const BYTES: usize = 8;
 

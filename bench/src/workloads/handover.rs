@@ -7,7 +7,7 @@ use crate::heap::Block;
 use crate::random::Random;
 use std::sync::atomic::{AtomicPtr, Ordering::AcqRel};
 
-const SWAPS: usize = 10_000_000;
+const SWAPS: usize = 20_000_000;
 const SLOTS: usize = 10_000;
 
 pub fn run(load: &Load) {

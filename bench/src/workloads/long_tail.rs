@@ -7,7 +7,7 @@ use crate::heap::Block;
 use crate::random::Random;
 use std::collections::VecDeque;
 
-const PHASES: usize = 60;
+const PHASES: usize = 120;
 const OBJECTS: usize = 60_000;
 const SURVIVES_ONE_IN: usize = 50;
 const TAIL: usize = 12;

@@ -7,7 +7,7 @@ use crate::heap::Block;
 use crate::random::Random;
 use std::sync::mpsc::sync_channel;
 
-const MESSAGES: usize = 10_000_000;
+const MESSAGES: usize = 30_000_000;
 const BATCH: usize = 100;
 const QUEUE: usize = 20;
 

@@ -4,7 +4,7 @@ use super::Load;
 use crate::heap::Block;
 use crate::random::Random;
 
-const OBJECTS: usize = 10_000_000;
+const OBJECTS: usize = 30_000_000;
 const BATCH: usize = 20_000;
 
 pub fn run(load: &Load) {

@@ -7,7 +7,7 @@ use super::Load;
 use crate::heap::Block;
 use crate::random::Random;
 
-const REPLACEMENTS: usize = 12_000_000;
+const REPLACEMENTS: usize = 40_000_000;
 const TABLE: usize = 5_000;
 const GENERATIONS: usize = 20;
 

@@ -6,7 +6,7 @@ use crate::heap::Block;
 use crate::random::Random;
 
 const OBJECTS: usize = 1_000_000;
-const CHANGES: usize = 6_000_000;
+const CHANGES: usize = 20_000_000;
 
 pub fn run(load: &Load) {
     let mut random = Random::new(3);
