@@ -49,7 +49,7 @@ impl BitTree {
         words.get(self.word_of(bit)).is_some_and(|word| word >> (bit % 64) & 1 != 0)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&self, words: &mut [u64], bit: usize) {
         let word = &mut words[self.word_of(bit)];
         let before = *word;
@@ -60,7 +60,7 @@ impl BitTree {
     }
 
     /// Takes a member out. The caller knows that it is in.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&self, words: &mut [u64], bit: usize) {
         let word = &mut words[self.word_of(bit)];
         *word &= !(1 << (bit % 64));
@@ -81,6 +81,7 @@ impl BitTree {
         }
     }
 
+    #[inline]
     fn summarise(&self, words: &mut [u64], leaf: usize) {
         let word = &mut words[self.middle as usize + leaf / 64];
         let before = *word;
@@ -91,6 +92,7 @@ impl BitTree {
         }
     }
 
+    #[inline]
     fn unsummarise(&self, words: &mut [u64], leaf: usize) {
         let word = &mut words[self.middle as usize + leaf / 64];
         *word &= !(1 << (leaf % 64));

@@ -1,4 +1,4 @@
-//! Many single frames at once: 64 to a word.
+//! Many blocks at once: 64 to a word.
 //!
 //! ```text
 //!   free 64 neighbours     order 0  1111…  64 bits  ─ pairs ─►  order 1  11…  32
@@ -8,7 +8,7 @@
 //! the orders for each frame.
 
 use crate::error::{BulkFreeError, FreeError};
-use crate::frame::{Order, Pfn};
+use crate::frame::{Order, PAGEBLOCK_ORDER, Pfn};
 use crate::migrate::MigrateType;
 use crate::state::{self, State};
 use crate::watermark::{Mark, Request};
@@ -21,18 +21,29 @@ const EVEN: u64 = 0x5555_5555_5555_5555;
 
 impl Zone<'_> {
     /// As many blocks as there are, up to `out.len()`, whatever the watermarks say.
-    /// O(blocks); at order 0 about one word operation for 64 frames.
+    /// O(blocks): about one word operation for 64 blocks.
     pub fn alloc_bulk(&mut self, order: Order, migrate: MigrateType, out: &mut [Pfn]) -> usize {
-        if order == Order::ZERO {
-            return self.take_frames(migrate, out);
+        let used = State::used(order, migrate);
+        let mut got = 0;
+        while got < out.len() && order.get() <= self.max_order {
+            let rest = &mut out[got..];
+            let nonempty = self.nonempty[migrate.index()] >> order.get();
+            let taken = if nonempty & 1 != 0 {
+                self.take_word(migrate, used, rest)
+            } else if nonempty != 0 {
+                let found = order.get() + nonempty.trailing_zeros() as usize;
+                self.take_run(found, migrate, used, rest)
+            } else if let Some(index) = self.take_fallback(order.get(), migrate) {
+                self.map.set(index, used);
+                rest[0] = self.map.pfn(index);
+                1
+            } else {
+                break;
+            };
+            self.free -= (taken << order.get()) as u32;
+            got += taken;
         }
-        for (got, slot) in out.iter_mut().enumerate() {
-            match self.alloc(order, migrate) {
-                Ok(pfn) => *slot = pfn,
-                Err(_) => return got,
-            }
-        }
-        out.len()
+        got
     }
 
     /// The same, but stopping at a watermark.
@@ -48,33 +59,10 @@ impl Zone<'_> {
         self.alloc_bulk(order, request.migrate, &mut out[..count])
     }
 
-    fn take_frames(&mut self, migrate: MigrateType, out: &mut [Pfn]) -> usize {
-        let used = State::used(Order::ZERO, migrate);
-        let mut got = 0;
-        while got < out.len() {
-            let rest = &mut out[got..];
-            let nonempty = self.nonempty[migrate.index()];
-            let taken = if nonempty & 1 != 0 {
-                self.take_word(migrate, used, rest)
-            } else if nonempty != 0 {
-                let order = nonempty.trailing_zeros() as usize;
-                self.take_run(order, migrate, used, rest)
-            } else if let Some(index) = self.take_fallback(0, migrate) {
-                self.map.set(index, used);
-                rest[0] = self.map.pfn(index);
-                1
-            } else {
-                break;
-            };
-            self.free -= taken as u32;
-            got += taken;
-        }
-        got
-    }
-
-    /// The free single frames of one word, lowest first.
+    /// The free blocks of one word, lowest first.
     fn take_word(&mut self, migrate: MigrateType, used: State, out: &mut [Pfn]) -> usize {
-        let tree = self.trees[migrate.index()][0];
+        let order = used.order().get();
+        let tree = self.trees[migrate.index()][order];
         let Some(first) = tree.first(self.words) else { return 0 };
         let base = first & !63;
         let mut word = self.words[tree.word_of(first)];
@@ -83,36 +71,37 @@ impl Zone<'_> {
             if word == 0 {
                 break;
             }
-            let index = base + word.trailing_zeros() as usize;
+            let index = (base + word.trailing_zeros() as usize) << order;
             word &= word - 1;
             self.map.set(index, used);
             *slot = self.map.pfn(index);
             taken += 1;
         }
         tree.set_word(self.words, first, word);
-        self.recount(migrate, 0, -(taken as i32));
+        self.recount(migrate, order, -(taken as i32));
         taken
     }
 
-    /// The lowest block of `order`, cut to single frames; what is too much of it
-    /// goes back as the largest blocks.
+    /// The lowest block of order `found`, cut to blocks of the wanted one; what is
+    /// too much of it goes back as the largest blocks.
     fn take_run(
         &mut self,
-        order: usize,
+        found: usize,
         migrate: MigrateType,
         used: State,
         out: &mut [Pfn],
     ) -> usize {
-        let bit = self.trees[migrate.index()][order].first(self.words);
+        let order = used.order().get();
+        let bit = self.trees[migrate.index()][found].first(self.words);
         let Some(bit) = bit else { return 0 };
-        let index = bit << order;
-        self.remove(migrate, order, index);
-        let count = out.len().min(1 << order);
+        let index = bit << found;
+        self.remove(migrate, found, index);
+        let count = out.len().min(1 << (found - order));
         for (nth, slot) in out[..count].iter_mut().enumerate() {
-            *slot = self.map.pfn(index + nth);
+            *slot = self.map.pfn(index + (nth << order));
         }
-        self.map.fill(index, count, used);
-        let (mut from, to) = (index + count, index + (1 << order));
+        self.map.fill_every(index, count, order, used);
+        let (mut from, to) = (index + (count << order), index + (1 << found));
         while from < to {
             let piece = from.trailing_zeros() as usize;
             self.insert(migrate, piece, from);
@@ -121,8 +110,8 @@ impl Zone<'_> {
         count
     }
 
-    /// Takes many blocks of one order back. O(blocks); at order 0, frames of one
-    /// 256 KiB that follow each other in any order merge together.
+    /// Takes many blocks of one order back. O(blocks); up to order 3, blocks of one
+    /// word (64 neighbours) that follow each other in any order merge together.
     ///
     /// [`BulkFreeError`]: those before the refused one are free.
     pub fn free_bulk(&mut self, blocks: &[Pfn], order: Order) -> Result<(), BulkFreeError> {
@@ -137,8 +126,9 @@ impl Zone<'_> {
         order: Order,
         cached: bool,
     ) -> Result<(), BulkFreeError> {
-        if order == Order::ZERO && self.max_order >= WORD_ORDER {
-            return self.free_frames_by_word(blocks, cached);
+        let pageblock = PAGEBLOCK_ORDER.get().min(self.max_order);
+        if order.get() + WORD_ORDER <= pageblock {
+            return self.free_by_word(blocks, order, cached);
         }
         for (freed, pfn) in blocks.iter().enumerate() {
             let result =
@@ -148,78 +138,79 @@ impl Zone<'_> {
         Ok(())
     }
 
-    fn free_frames_by_word(&mut self, blocks: &[Pfn], cached: bool) -> Result<(), BulkFreeError> {
+    fn free_by_word(
+        &mut self,
+        blocks: &[Pfn],
+        order: Order,
+        cached: bool,
+    ) -> Result<(), BulkFreeError> {
         let map = self.map;
+        let within = (64 << order.get()) - 1;
         let mut freed = 0;
         let mut result = Ok(());
         while result.is_ok() && freed < blocks.len() {
-            let base = map.index(blocks[freed]) & !63;
+            let base = map.index(blocks[freed]) & !within;
             let mut mask = 0_u64;
             for pfn in &blocks[freed..] {
                 let index = map.index(*pfn);
-                if index & !63 != base {
+                if index & !within != base {
                     break;
                 }
                 let byte = map.byte(index).filter(|byte| {
                     let state = state::load(byte);
-                    if cached {
-                        state.is_cached_as(Order::ZERO)
-                    } else {
-                        state.is_used_as(Order::ZERO)
-                    }
+                    if cached { state.is_cached_as(order) } else { state.is_used_as(order) }
                 });
+                let bit = 1 << ((index & within) >> order.get());
                 let Some(byte) = byte else {
-                    let cause = if mask & 1 << (index & 63) != 0 {
-                        FreeError::DoubleFree
-                    } else {
-                        self.refuse(*pfn, Order::ZERO)
-                    };
+                    let twice = pfn.is_aligned(order) && mask & bit != 0;
+                    let cause =
+                        if twice { FreeError::DoubleFree } else { self.refuse(*pfn, order) };
                     result = Err(BulkFreeError { freed, cause });
                     break;
                 };
                 state::store(byte, State::PLAIN);
-                mask |= 1 << (index & 63);
+                mask |= bit;
                 freed += 1;
             }
-            self.put_word(base, mask);
+            self.put_word(base, order.get(), mask);
         }
         result
     }
 
-    /// Frees the frames of `mask` in the word of frames at `base`.
+    /// Frees the blocks of `mask` in the word of blocks at `base`.
     #[inline]
-    fn put_word(&mut self, base: usize, mask: u64) {
-        self.free += mask.count_ones();
+    fn put_word(&mut self, base: usize, least: usize, mask: u64) {
+        self.free += mask.count_ones() << least;
         if mask == u64::MAX {
-            return self.merge(base, WORD_ORDER);
+            return self.merge(base, least + WORD_ORDER);
         }
         if mask & mask.wrapping_sub(1) == 0 {
             if mask != 0 {
-                self.merge(base + mask.trailing_zeros() as usize, 0);
+                self.merge(base + ((mask.trailing_zeros() as usize) << least), least);
             }
             return;
         }
         let migrate = self.type_at(base);
         let mut fresh = mask;
-        for order in 0..WORD_ORDER {
+        for order in least..least + WORD_ORDER {
             if fresh == 0 {
                 return;
             }
             let tree = self.trees[migrate.index()][order];
             let bit = base >> order;
-            let window = u64::MAX >> (64 - (64 >> order));
+            let window = u64::MAX >> (64 - (64 >> (order - least)));
             let shift = bit % 64;
             let word = self.words[tree.word_of(bit)];
-            let before = word >> shift & window;
+            let before = (word >> shift) & window;
             let both = before | fresh;
-            let pairs = both & both >> 1 & EVEN;
-            let after = both & !(pairs | pairs << 1);
-            tree.set_word(self.words, bit, word & !(window << shift) | after << shift);
+            let pairs = both & (both >> 1) & EVEN;
+            let after = both & !(pairs | (pairs << 1));
+            tree.set_word(self.words, bit, (word & !(window << shift)) | (after << shift));
             self.recount(migrate, order, after.count_ones() as i32 - before.count_ones() as i32);
             fresh = squeeze(pairs);
         }
         if fresh != 0 {
-            self.merge(base, WORD_ORDER);
+            self.merge(base, least + WORD_ORDER);
         }
     }
 }

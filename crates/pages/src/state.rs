@@ -139,10 +139,21 @@ impl<'m> FrameMap<'m> {
         }
     }
 
+    /// Sets the first frames of `count` blocks of `order` from `index` on.
+    #[inline]
+    pub(crate) fn fill_every(&self, index: usize, count: usize, order: usize, state: State) {
+        if order == 0 {
+            return self.fill(index, count, state);
+        }
+        for byte in self.bytes.iter().skip(index).step_by(1 << order).take(count) {
+            store(byte, state);
+        }
+    }
+
     /// Sets `count` frames from `index` on.
     #[inline]
     pub(crate) fn fill(&self, index: usize, count: usize, state: State) {
-        for byte in self.bytes.iter().skip(index).take(count) {
+        for byte in self.bytes.get(index..index + count).unwrap_or_default() {
             store(byte, state);
         }
     }

@@ -247,7 +247,7 @@ impl<'m> Zone<'m> {
     }
 
     /// Puts a block into a free set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, migrate: MigrateType, order: usize, index: usize) {
         let t = migrate.index();
         self.trees[t][order].insert(self.words, index >> order);
@@ -256,11 +256,15 @@ impl<'m> Zone<'m> {
     }
 
     /// Takes a block out of a free set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, migrate: MigrateType, order: usize, index: usize) {
         let t = migrate.index();
         self.trees[t][order].remove(self.words, index >> order);
-        self.recount(migrate, order, -1);
+        let count = &mut self.counts[t][order];
+        *count = count.wrapping_sub(1);
+        if *count == 0 {
+            self.nonempty[t] &= !(1 << order);
+        }
     }
 
     /// Changes the count of a free set.

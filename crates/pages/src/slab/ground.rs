@@ -167,7 +167,20 @@ impl<M: Memory, P> Ground<'_, M, P> {
         shape: &Shape,
         addr: u64,
     ) -> Result<usize, SlabError> {
-        let Some((owner, head)) = self.slab_of(addr) else { return Err(SlabError::Foreign) };
+        let found = self.slab_of(addr);
+        self.check_found(cache, shape, addr, found)
+    }
+
+    /// The same with the slab looked up.
+    #[inline]
+    pub(crate) fn check_found(
+        &self,
+        cache: u32,
+        shape: &Shape,
+        addr: u64,
+        found: Option<(u32, usize)>,
+    ) -> Result<usize, SlabError> {
+        let Some((owner, head)) = found else { return Err(SlabError::Foreign) };
         if owner != cache {
             return Err(SlabError::WrongCache);
         }

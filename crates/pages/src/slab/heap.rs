@@ -162,11 +162,23 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// [`SlabError::RedZone`] and [`SlabError::Corrupt`]; nothing has changed then.
     #[inline]
     pub fn free(&self, cpu: &mut CpuSlab<'_>, id: CacheId, at: Virt) -> Result<(), SlabError> {
+        self.free_found(cpu, id, at, self.ground.slab_of(at.0))
+    }
+
+    /// The same with the slab looked up.
+    #[inline]
+    pub(super) fn free_found(
+        &self,
+        cpu: &mut CpuSlab<'_>,
+        id: CacheId,
+        at: Virt,
+        found: Option<(u32, usize)>,
+    ) -> Result<(), SlabError> {
         if let Some(front) = cpu.fronts.get_mut(id.index as usize)
             && front.shape.serial == id.serial
             && front.epoch == self.epoch.load(Relaxed)
         {
-            self.ground.check_free(id.index, &front.shape, at.0)?;
+            self.ground.check_found(id.index, &front.shape, at.0, found)?;
             if front.push(at.0) {
                 self.mark(front, at.0);
                 return Ok(());

@@ -107,9 +107,10 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// As [`free`](Self::free).
     #[inline]
     pub fn kfree(&self, cpu: &mut CpuSlab<'_>, at: Virt) -> Result<(), SlabError> {
-        let Some((index, _)) = self.ground.slab_of(at.0) else { return Err(SlabError::Foreign) };
+        let found = self.ground.slab_of(at.0);
+        let Some((index, _)) = found else { return Err(SlabError::Foreign) };
         if let Some(class) = self.classes.get(index as usize) {
-            return self.free(cpu, *class, at);
+            return self.free_found(cpu, *class, at, found);
         }
         self.free_other(cpu, index, at)
     }
