@@ -69,8 +69,10 @@ impl<'a, O: Os> Table<'a, O> {
     /// Notes a chunk. False if the table is full and cannot grow.
     fn insert(&self, pointer: usize, bytes: usize) -> bool {
         let table = &self.0.state.mapped;
-        if (table.filled.load(Relaxed) + 1) * 4 > self.slots().len() * 3 && !self.grow() {
-            return false;
+        if (table.filled.load(Relaxed) + 1) * 4 > self.slots().len() * 3 {
+            // Without memory for that the table fills up: a search is bounded by its
+            // length, and whoever has just removed a chunk must be able to note it again.
+            self.grow();
         }
         let Some(slot) = self.probe(pointer).find(|slot| slot.load(Relaxed) <= DELETED) else {
             return false;
@@ -98,14 +100,12 @@ impl<'a, O: Os> Table<'a, O> {
     }
 
     /// Twice the slots, or as many without the deleted ones.
-    fn grow(&self) -> bool {
+    fn grow(&self) {
         let table = &self.0.state.mapped;
         let old = self.slots();
         let log2 = (table.count.load(Relaxed).max(1) * 4).ilog2().max(old.len().ilog2());
         let bytes = self.0.page_up(size_of::<AtomicU64>() << log2);
-        let Some(address) = self.0.map(bytes) else {
-            return table.filled.load(Relaxed) < old.len() - 1;
-        };
+        let Some(address) = self.0.map(bytes) else { return };
         table.slots.store(address, Relaxed);
         table.slots_log2.store(log2, Relaxed);
         for pointer in old.iter().map(|slot| slot.load(Relaxed)).filter(|&p| p > DELETED) {
@@ -119,7 +119,6 @@ impl<'a, O: Os> Table<'a, O> {
             // SAFETY: the former slots, a mapping of their own that nobody reads any more.
             unsafe { self.0.unmap(Span::new(start, start + self.0.page_up(size_of_val(old)))) };
         }
-        true
     }
 }
 
