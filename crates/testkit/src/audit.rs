@@ -64,7 +64,11 @@ pub fn audit(alloc: &Allocator<MemoryOs>) -> Result<Ledger, String> {
 }
 
 impl Ledger {
-    fn walk_heaps(&mut self, alloc: &Allocator<MemoryOs>, arena: &ArenaState) -> Result<(), String> {
+    fn walk_heaps(
+        &mut self,
+        alloc: &Allocator<MemoryOs>,
+        arena: &ArenaState,
+    ) -> Result<(), String> {
         let top = arena.top.get();
         for heap in alloc.heaps(arena) {
             self.heaps += 1;
@@ -81,7 +85,8 @@ impl Ledger {
                     ChunkState::Free => flaw = dirt_in_clean(alloc, v.chunk, size),
                     ChunkState::Top => {
                         let untouched = Span::new(arena.top_touched.get(), v.chunk + size);
-                        flaw = dirt(untouched).map(|at| format!("untouched top holds data at {at:x}"));
+                        flaw =
+                            dirt(untouched).map(|at| format!("untouched top holds data at {at:x}"));
                     }
                     ChunkState::Fencepost => {}
                 }
@@ -132,7 +137,10 @@ impl Ledger {
             }
             let counted = i64::from(bin.bound.get()) - i64::from(bin.room.get());
             if counted != sizes.len() as i64 {
-                return Err(format!("cache bin {index} holds {} and counts {counted}", sizes.len()));
+                return Err(format!(
+                    "cache bin {index} holds {} and counts {counted}",
+                    sizes.len()
+                ));
             }
         }
         for outbox in &cache.outboxes {
@@ -140,8 +148,12 @@ impl Ledger {
             let sizes = self.take_list(head, arena, "an outbox")?;
             let bytes: usize = sizes.iter().sum();
             if sizes.len() != outbox.count.get() as usize || bytes != outbox.bytes.get() as usize {
-                return Err(format!("an outbox holds {} chunks, {bytes} bytes, and counts {}, {}",
-                    sizes.len(), outbox.count.get(), outbox.bytes.get()));
+                return Err(format!(
+                    "an outbox holds {} chunks, {bytes} bytes, and counts {}, {}",
+                    sizes.len(),
+                    outbox.count.get(),
+                    outbox.bytes.get()
+                ));
             }
             if head != 0 && word(outbox.tail.get()) != 0 {
                 return Err("an outbox does not end at its tail".into());
@@ -165,7 +177,9 @@ impl Ledger {
         match self.in_transit.remove(&pointer) {
             Some((size, owner)) if owner == arena => Ok(size),
             Some(_) => Err(format!("{what} holds {pointer:x} of another arena")),
-            None => Err(format!("{what} holds {pointer:x}, which is not on its way or in a list already")),
+            None => Err(format!(
+                "{what} holds {pointer:x}, which is not on its way or in a list already"
+            )),
         }
     }
 
@@ -207,14 +221,20 @@ fn dirt_in_clean(alloc: &Allocator<MemoryOs>, chunk: usize, size: usize) -> Opti
     if clean.start < first || clean.end > end {
         return Some(format!("chunk {chunk:x} of {size} calls {clean:x?} clean"));
     }
-    dirt(clean).map(|at| format!("chunk {chunk:x} of {size} calls {clean:x?} clean, but at {at:x} it is not"))
+    dirt(clean).map(|at| {
+        format!("chunk {chunk:x} of {size} calls {clean:x?} clean, but at {at:x} it is not")
+    })
 }
 
 /// Prints every bin and every chunk, for a look at a failure.
 pub fn dump(alloc: &Allocator<MemoryOs>) {
     for arena in alloc.arenas() {
         let (top, touched) = (arena.top.get(), arena.top_touched.get());
-        eprintln!("arena {} flags {} top {top:x} touched {touched:x}", arena.index.get(), arena.flags.get());
+        eprintln!(
+            "arena {} flags {} top {top:x} touched {touched:x}",
+            arena.index.get(),
+            arena.flags.get()
+        );
         for index in 1..BINS {
             let ring = std::ptr::from_ref(&arena.bins[2 * index]).addr() - free::FD;
             let mut chunk = word(ring + free::FD);

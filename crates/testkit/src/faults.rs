@@ -66,9 +66,8 @@ impl Faults {
             return false;
         }
         self.calls += 1;
-        let hit = self.first != 0
-            && self.calls >= self.first
-            && self.calls - self.first < self.length;
+        let hit =
+            self.first != 0 && self.calls >= self.first && self.calls - self.first < self.length;
         if hit {
             self.refused += 1;
         }

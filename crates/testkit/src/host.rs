@@ -144,6 +144,12 @@ pub fn resident(span: Span) -> Vec<Span> {
     spans.iter().map(|s| s.overlap(span)).collect()
 }
 
+/// Bytes of `span` that have memory behind them.
+#[must_use]
+pub fn resident_bytes(span: Span) -> usize {
+    resident(span).iter().map(|s| s.bytes()).sum()
+}
+
 /// A pointer to `address`.
 #[must_use]
 pub const fn address<T>(address: usize) -> *mut T {

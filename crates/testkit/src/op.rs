@@ -14,44 +14,137 @@ use heapwise_malloc::tunables::Setting;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "fields are the arguments of the calls")]
 pub enum Op {
-    Malloc { thread: usize, request: usize },
-    Calloc { thread: usize, count: usize, each: usize },
-    Realloc { thread: usize, pick: usize, request: usize },
-    Memalign { thread: usize, align: usize, request: usize },
+    Malloc {
+        thread: usize,
+        request: usize,
+    },
+    Calloc {
+        thread: usize,
+        count: usize,
+        each: usize,
+    },
+    Realloc {
+        thread: usize,
+        pick: usize,
+        request: usize,
+    },
+    Memalign {
+        thread: usize,
+        align: usize,
+        request: usize,
+    },
     /// Of a block that the thread itself got.
-    FreeOwn { thread: usize, pick: usize },
+    FreeOwn {
+        thread: usize,
+        pick: usize,
+    },
     /// Of any block.
-    FreeAny { thread: usize, pick: usize },
+    FreeAny {
+        thread: usize,
+        pick: usize,
+    },
     /// Many of one size at once.
-    MallocMany { thread: usize, request: usize, count: usize },
+    MallocMany {
+        thread: usize,
+        request: usize,
+        count: usize,
+    },
     /// The newest first, the oldest first or in no order.
-    FreeMany { thread: usize, pick: usize, count: usize },
+    FreeMany {
+        thread: usize,
+        pick: usize,
+        count: usize,
+    },
     /// Verifies a block that stays.
-    Look { pick: usize },
+    Look {
+        pick: usize,
+    },
     /// The thread ends, another begins.
-    Exit { thread: usize },
-    Trim { thread: usize, pad: usize },
+    Exit {
+        thread: usize,
+    },
+    Trim {
+        thread: usize,
+        pad: usize,
+    },
     Tick,
-    Pass { ns: u64 },
-    Set { setting: Setting, value: usize },
-    Share { thread: usize },
-    Count { thread: usize, on: bool },
-    Fork { thread: usize, into_child: bool },
-    ForeignBreak { delta: isize },
-    BreakRace { delta: isize },
+    Pass {
+        ns: u64,
+    },
+    Set {
+        setting: Setting,
+        value: usize,
+    },
+    Share {
+        thread: usize,
+    },
+    Count {
+        thread: usize,
+        on: bool,
+    },
+    Fork {
+        thread: usize,
+        into_child: bool,
+    },
+    ForeignBreak {
+        delta: isize,
+    },
+    BreakRace {
+        delta: isize,
+    },
     /// Something stands above the break, or no longer.
-    BlockBreak { room: Option<usize> },
-    Fail { nth: u64, length: u64, kinds: u32 },
+    BlockBreak {
+        room: Option<usize>,
+    },
+    Fail {
+        nth: u64,
+        length: u64,
+        kinds: u32,
+    },
     HealFaults,
-    Awake { thread: usize, awake: bool },
-    Helper { allowed: bool },
+    Awake {
+        thread: usize,
+        awake: bool,
+    },
+    Helper {
+        allowed: bool,
+    },
 }
 
 /// Sizes around which something changes, and sizes that cannot be had.
 const EDGES: [usize; 32] = [
-    0, 1, 24, 25, 120, 121, 1000, 1016, 1032, 1033, 1144, 1145, 4096, 8184, 57_344, 65_528, 65_529,
-    65_544, 65_545, 65_560, 131_048, 131_056, 131_057, 131_064, 135_160, 1 << 20, 4 << 20, 33 << 20,
-    65 << 20, 1 << 40, isize::MAX as usize, usize::MAX,
+    0,
+    1,
+    24,
+    25,
+    120,
+    121,
+    1000,
+    1016,
+    1032,
+    1033,
+    1144,
+    1145,
+    4096,
+    8184,
+    57_344,
+    65_528,
+    65_529,
+    65_544,
+    65_545,
+    65_560,
+    131_048,
+    131_056,
+    131_057,
+    131_064,
+    135_160,
+    1 << 20,
+    4 << 20,
+    33 << 20,
+    65 << 20,
+    1 << 40,
+    isize::MAX as usize,
+    usize::MAX,
 ];
 
 /// A size: mostly small, now and then large, sometimes an edge.
@@ -62,7 +155,13 @@ fn size(amount: u32) -> usize {
         7..=9 => rest % 1100,
         10..=11 => rest % 8200,
         12 => rest % 70_000,
-        13 => if rest % 4 == 0 { rest % 600_000 } else { rest % 140_000 },
+        13 => {
+            if rest % 4 == 0 {
+                rest % 600_000
+            } else {
+                rest % 140_000
+            }
+        }
         14 => 16 << (rest % 13),
         _ => EDGES[rest % if rest & 0x1f0_0000 == 0 { 32 } else { 26 }],
     }
@@ -117,7 +216,9 @@ impl Op {
             }
             112..=159 => Self::FreeOwn { thread, pick },
             160..=187 => Self::FreeAny { thread, pick },
-            188..=193 => Self::MallocMany { thread, request: size(amount & !8), count: 1 + pick % 150 },
+            188..=193 => {
+                Self::MallocMany { thread, request: size(amount & !8), count: 1 + pick % 150 }
+            }
             194..=199 => Self::FreeMany { thread, pick, count: 1 + amount as usize % 200 },
             200..=207 => Self::Look { pick },
             208..=209 => Self::Exit { thread },

@@ -8,11 +8,12 @@
 
 use crate::breaks::Break;
 use crate::faults::{Faults, Kind};
-use crate::host::Host;
+use crate::host::{Host, resident_bytes};
 use crate::space::Space;
 use heapwise_malloc::os::{Os, Span};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
@@ -23,8 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const BREAK_BYTES: usize = 8 << 30;
 
 /// The line with which the allocator ends a program, thrown as a panic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fatal(pub String);
+struct Fatal(String);
 
 /// A call that the kernel saw, if it is told to write them down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,10 @@ pub struct Kernel {
     pub tracing: bool,
     /// Somebody else moves the break by this just before the allocator does, once.
     pub race: isize,
+    /// Bytes in memory that purges have given back while `tracing`.
+    pub given_back_bytes: usize,
+    /// Mappings of just this many bytes are refused.
+    pub refused_bytes: usize,
     /// Bytes that it would not take back and zeroed instead.
     pub wiped_bytes: usize,
     /// Threads that run rather than sleep whenever somebody asks.
@@ -77,6 +81,8 @@ pub struct MemoryOs {
     pub helper_allowed: AtomicBool,
     /// How often one was asked for.
     pub helper_starts: AtomicU32,
+    /// A test waits for the line that ends the program.
+    expects_fatal: AtomicBool,
     /// Whether calls are printed.
     pub print_calls: AtomicBool,
     interrupt: RefCell<Option<Interrupt>>,
@@ -127,6 +133,8 @@ impl MemoryOs {
                 seen: Vec::new(),
                 tracing: false,
                 race: 0,
+                refused_bytes: 0,
+                given_back_bytes: 0,
                 wiped_bytes: 0,
                 awake: BTreeSet::new(),
             }),
@@ -138,6 +146,7 @@ impl MemoryOs {
             current: AtomicU32::new(1),
             helper_allowed: AtomicBool::new(true),
             helper_starts: AtomicU32::new(0),
+            expects_fatal: AtomicBool::new(false),
             print_calls: AtomicBool::new(false),
             interrupt: RefCell::new(None),
         }
@@ -147,6 +156,17 @@ impl MemoryOs {
     pub fn kernel(&self) -> MutexGuard<'_, Kernel> {
         // A panic of the strict kernel poisons the lock; its state is whole.
         self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line with which `misuse` ends the program; `None` if it does not.
+    pub fn fatal_line(&self, misuse: impl FnOnce()) -> Option<String> {
+        self.expects_fatal.store(true, Relaxed);
+        let end = catch_unwind(AssertUnwindSafe(misuse));
+        self.expects_fatal.store(false, Relaxed);
+        match end.err()?.downcast::<Fatal>() {
+            Ok(fatal) => Some(fatal.0),
+            Err(other) => resume_unwind(other),
+        }
     }
 
     /// Writes calls down from now on; what was written so far.
@@ -265,7 +285,8 @@ unsafe impl Os for MemoryOs {
             return None;
         }
         let mut kernel = self.kernel();
-        let Some(start) = kernel.space.place(bytes, true) else {
+        let wanted = bytes != kernel.refused_bytes;
+        let Some(start) = wanted.then(|| kernel.space.place(bytes, true)).flatten() else {
             kernel.faults.refused += 1;
             return None;
         };
@@ -350,6 +371,9 @@ unsafe impl Os for MemoryOs {
             if self.print_calls.load(Relaxed) {
                 eprintln!("    purged {range:x?}");
             }
+            if kernel.tracing {
+                kernel.given_back_bytes += resident_bytes(range);
+            }
             if fails {
                 kernel.wiped_bytes += range.bytes();
                 self.host.wipe(range);
@@ -407,6 +431,10 @@ unsafe impl Os for MemoryOs {
     fn sample(&self, _: &heapwise_layout::report::ProcessRecord) {}
 
     fn fatal(&self, line: &str) -> ! {
-        std::panic::resume_unwind(Box::new(Fatal(line.to_owned())))
+        if self.expects_fatal.load(Relaxed) {
+            // Without a word on stderr.
+            resume_unwind(Box::new(Fatal(line.to_owned())))
+        }
+        panic!("the allocator ends the program: {line}")
     }
 }

@@ -1,7 +1,7 @@
 //! Running a program: operations one after another, what happens meanwhile, the end.
 
 use crate::audit::Ledger;
-use crate::host::resident;
+use crate::host::resident_bytes;
 use crate::op::Op;
 use crate::setup::Setup;
 use crate::space::Area;
@@ -93,7 +93,11 @@ impl World {
             Op::Awake { thread, awake } => {
                 let id = self.enter(thread).id;
                 let threads = &mut self.alloc.os.kernel().awake;
-                if awake { threads.insert(id) } else { threads.remove(&id) };
+                if awake {
+                    threads.insert(id)
+                } else {
+                    threads.remove(&id)
+                };
             }
             Op::Helper { allowed } => self.alloc.os.helper_allowed.store(allowed, Relaxed),
             Op::ForeignBreak { .. }
@@ -240,7 +244,8 @@ impl World {
     /// Whether a thread has a cache and finds its arena's lock free.
     fn can_run(&self, slot: &heapwise_malloc::Slot) -> bool {
         // SAFETY: a slot always holds the address of a cache.
-        let cache = unsafe { &*crate::host::address::<heapwise_layout::state::Cache>(slot.0.get()) };
+        let cache =
+            unsafe { &*crate::host::address::<heapwise_layout::state::Cache>(slot.0.get()) };
         let own = self.alloc.arenas().find(|a| std::ptr::from_ref(*a).addr() == cache.arena.get());
         own.is_some_and(|arena| arena.lock.load(Relaxed) == 0)
     }
@@ -283,7 +288,10 @@ impl World {
     /// What an empty heap may still have from the kernel.
     fn account(&self, ledger: &Ledger) {
         let f = self.alloc.figures();
-        assert_eq!(f.live.count, ledger.cache_chunks, "live chunks are the caches of shared arenas");
+        assert_eq!(
+            f.live.count, ledger.cache_chunks,
+            "live chunks are the caches of shared arenas"
+        );
         assert_eq!((f.cached.count, f.fast.count), (0, 0), "a trim leaves nothing on its way");
         assert_eq!(f.dirty_bytes, 0, "a trim leaves no dirty page");
         let kernel = self.alloc.os.kernel();
@@ -319,8 +327,4 @@ impl World {
     fn is_table(&self, span: Span, area: Area) -> bool {
         area.usable && self.alloc.state.mapped.slots.load(Relaxed) == span.start
     }
-}
-
-fn resident_bytes(span: Span) -> usize {
-    resident(span).iter().map(|s| s.bytes()).sum()
 }

@@ -1,0 +1,12 @@
+//! What the allocator promises, one promise a test, over the kernel in memory.
+
+mod aligned;
+mod bench;
+mod bins;
+mod giving_back;
+mod growth;
+mod mapped;
+mod misuse;
+mod ownership;
+mod resize;
+mod zero;
