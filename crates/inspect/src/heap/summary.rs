@@ -1,0 +1,202 @@
+//! What a walk leaves behind: arenas, their heaps, and claims on resident pages.
+
+use heapwise_layout::walk::{Read, WalkError};
+
+use super::paint::{PageState, Painting};
+use super::pins::Pins;
+use super::rings::Bin;
+use super::scan::{Count, Hole, Rules, Scan};
+use super::{KINDS, Kind, Piece};
+use crate::process::pages::Pages;
+use crate::span::Span;
+use crate::tally::{Row, Tally};
+
+/// Addresses whose resident bytes are accounted for.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// The addresses.
+    pub span: Span,
+    /// Their resident bytes by row; they sum to what is resident there.
+    pub tally: Tally,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a claim is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A stretch of chunks of the arena of this number.
+    Heap(usize),
+    /// A chunk with a mapping of its own.
+    MappedChunk,
+    /// The allocator's own tables.
+    Tables,
+}
+
+/// A stretch of chunks.
+#[derive(Clone, Debug)]
+pub struct HeapSummary {
+    /// From its head to the end of its last chunk, or to where it should have ended.
+    pub span: Span,
+    /// Resident bytes by row.
+    pub tally: Tally,
+    /// Why the walk stopped short.
+    pub broken: Option<WalkError>,
+    /// A picture, if wanted.
+    pub states: Vec<PageState>,
+}
+
+/// A thread's cache.
+#[derive(Clone, Debug, Default)]
+pub struct CacheSummary {
+    /// The thread; none where it has ended or is not known.
+    pub tid: Option<u32>,
+    /// What each class holds that holds something: chunk size (0 for mixed ones), chunks.
+    pub classes: Vec<(usize, Count)>,
+    /// All together.
+    pub held: Count,
+}
+
+/// An arena.
+#[derive(Clone, Debug, Default)]
+pub struct ArenaSummary {
+    /// Its number, 0 the main one.
+    pub index: usize,
+    /// Address of its state.
+    pub address: usize,
+    /// Threads that allocate from it, where known.
+    pub threads: Vec<u32>,
+    /// Bytes from the system, by its own counter.
+    pub system_bytes: usize,
+    /// Resident bytes by row.
+    pub tally: Tally,
+    /// Chunks by kind, resident or not, in the order of [`KINDS`].
+    pub counts: [Count; KINDS.len()],
+    /// Resident bytes that a trim would return.
+    pub trim_gain: usize,
+    /// Its largest pins.
+    pub pins: Pins,
+    /// Its largest free stretch.
+    pub hole: Hole,
+    /// Its top chunk.
+    pub top: Span,
+    /// Its stretches of chunks.
+    pub heaps: Vec<HeapSummary>,
+    /// Its bins, where wanted: unsorted, small, large.
+    pub bins: Vec<Bin>,
+    /// Its fastbins, chunk sizes from 32 in steps of 16.
+    pub fast_bins: Vec<Count>,
+    /// Its inbox (ours only).
+    pub inbox: Count,
+    /// Thread caches that hold chunks of it (ours only; glibc's mix arenas).
+    pub caches: Vec<CacheSummary>,
+    /// Inconsistencies met.
+    pub flaws: usize,
+}
+
+impl ArenaSummary {
+    /// Chunks of one kind.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> Count {
+        self.counts[kind as usize]
+    }
+
+    /// Whether every stretch was walked to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.heaps.iter().all(|heap| heap.broken.is_none())
+    }
+}
+
+/// What an allocator's heaps come to.
+#[derive(Clone, Debug, Default)]
+pub struct Heaps {
+    /// The arenas, main first.
+    pub arenas: Vec<ArenaSummary>,
+    /// What is accounted for.
+    pub claims: Vec<Claim>,
+    /// Thread caches that are not an arena's (glibc's).
+    pub caches: Vec<CacheSummary>,
+    /// Mapped chunks found.
+    pub mapped: Count,
+    /// Mapped chunks by the allocator's own counter, where it could be read.
+    pub mapped_told: Option<Count>,
+    /// Inconsistencies outside of arenas.
+    pub flaws: usize,
+}
+
+/// A stretch while it is walked.
+pub struct Surveyor<'a, M: Read> {
+    /// The sums.
+    pub scan: Scan<'a, M>,
+    base: usize,
+    end: usize,
+    reached: usize,
+}
+
+/// Where a stretch stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its head, or what precedes the first chunk.
+    pub base: usize,
+    /// The first chunk.
+    pub first: usize,
+    /// Where it ends at most.
+    pub end: usize,
+}
+
+impl<'a, M: Read> Surveyor<'a, M> {
+    /// Begins a stretch.
+    #[must_use]
+    pub fn new(memory: &'a M, pages: &'a Pages, rules: Rules, place: Place, paint: bool) -> Self {
+        let mut scan = Scan::new(memory, pages, rules);
+        scan.begin_stretch(place.end);
+        if paint {
+            scan.painting =
+                Some(Painting::new(Span::new(place.base, place.end), pages.page_bytes()));
+        }
+        Self { scan, base: place.base, end: place.end, reached: place.first }
+    }
+
+    /// The next chunk.
+    pub fn visit(&mut self, piece: Piece) {
+        self.reached = piece.end();
+        self.scan.push(piece);
+    }
+
+    /// Ends the stretch and adds it to its arena and to the claims.
+    pub fn finish(
+        mut self,
+        pages: &Pages,
+        broken: Option<WalkError>,
+        arena: &mut ArenaSummary,
+        claims: &mut Vec<Claim>,
+        first: usize,
+    ) {
+        self.scan.end_stretch();
+        let counted_to = self.reached.saturating_add(8).min(self.end);
+        let claimed_to = if broken.is_some() { self.end } else { counted_to };
+        let head = pages.resident(Span::new(self.base, (first + 8).min(self.end)));
+        let mut tally = self.scan.tally;
+        tally[Row::AllocatorMetadata] += head;
+        tally[Row::Unattributed] += pages.resident(Span::new(counted_to, claimed_to));
+        let span = Span::new(self.base, claimed_to);
+
+        arena.tally.add(&tally);
+        for (own, more) in arena.counts.iter_mut().zip(self.scan.counts) {
+            own.chunks += more.chunks;
+            own.bytes += more.bytes;
+        }
+        arena.trim_gain += self.scan.trim_gain;
+        arena.pins.merge(&self.scan.pins);
+        if self.scan.hole.resident >= arena.hole.resident {
+            arena.hole = self.scan.hole;
+        }
+        if self.scan.top.bytes() > 0 {
+            arena.top = self.scan.top;
+        }
+        let states = self.scan.painting.as_ref().map(|p| p.states(pages)).unwrap_or_default();
+        arena.heaps.push(HeapSummary { span, tally, broken, states });
+        claims.push(Claim { span, tally, what: What::Heap(arena.index) });
+    }
+}

@@ -1,0 +1,32 @@
+//! Reads the heap of a running process from outside and accounts for every resident page.
+//!
+//! ```text
+//! process   what the kernel tells: mappings, pages, memory, threads, limits
+//! heap      what heaps have in common: rows, trim gain, pins, pictures, bins
+//! glibc     an unmodified glibc's heap, by tables and by shape
+//! ours      our own heap, by its published layout
+//! recognise whose heap it is
+//! ledger    claims on pages become an account that sums to the RSS
+//! survey    one look at a process: all of the above in order
+//! verdict   what it means, in words
+//! ```
+//! Nothing is stopped, nothing is written, nothing is mapped into the target:
+//! the page state is read first, and then memory of present pages only. Any
+//! word read may be anything: loops are bounded, inconsistencies are counted,
+//! nothing panics.
+
+pub mod error;
+pub mod glibc;
+pub mod heap;
+pub mod ledger;
+pub mod ours;
+pub mod process;
+pub mod recognise;
+pub mod span;
+pub mod survey;
+pub mod tally;
+pub mod verdict;
+
+pub use error::Error;
+pub use survey::{Allocator, Depth, Options, Survey, survey};
+pub use tally::{ROWS, Row};

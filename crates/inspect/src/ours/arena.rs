@@ -1,0 +1,273 @@
+//! One of our arenas: its heaps, its caches, what waits for it.
+
+use std::mem::offset_of;
+
+use heapwise_layout::bins::FASTBINS;
+use heapwise_layout::header::{HEADER_BYTES, HEADER_OFFSET, Header, free};
+use heapwise_layout::size::{CACHE_BINS, bin_size};
+use heapwise_layout::state::{
+    ARENA_MAGIC, ARENA_MAIN, ArenaState, Cache, CacheBin, HEAP_MAGIC, HeapInfo, Inbox, OUTBOXES,
+    Outbox,
+};
+use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
+
+use crate::heap::scan::Count;
+use crate::heap::{Kind, Piece};
+use crate::span::Span;
+
+/// What an arena's head says.
+#[derive(Clone, Debug, Default)]
+pub struct Arena {
+    /// Address of the state.
+    pub address: usize,
+    /// Its number.
+    pub index: usize,
+    /// Whether it lives on the break.
+    pub is_main: bool,
+    /// The top chunk.
+    pub top: usize,
+    /// Bytes from the system.
+    pub system_bytes: usize,
+    /// Its heaps, newest first.
+    pub heaps: Vec<Heap>,
+    /// Its caches.
+    pub caches: Vec<ThreadCache>,
+    /// Chunks in fastbins and in the inbox, in address order.
+    pub fast: Vec<usize>,
+    /// The fastbins by size.
+    pub fast_bins: Vec<Count>,
+    /// The inbox.
+    pub inbox: Count,
+    /// Links that lead nowhere, heads that are none.
+    pub flaws: usize,
+}
+
+/// A heap of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heap {
+    /// Its head.
+    pub head: usize,
+    /// The first chunk.
+    pub first: usize,
+    /// End of the usable part.
+    pub end: usize,
+    /// End of the reservation.
+    pub reserved_end: usize,
+    /// A stretch of the break.
+    pub on_break: bool,
+    /// First fencepost, 0 in the newest heap.
+    pub fence: usize,
+}
+
+/// A cache, by its own counters.
+#[derive(Clone, Debug, Default)]
+pub struct ThreadCache {
+    /// Its address.
+    pub address: usize,
+    /// Its thread, 0 if it waits for the next one.
+    pub tid: u32,
+    /// What each class holds: `heapwise_layout::size::bin_size`.
+    pub bins: Vec<Count>,
+    /// On the way to other arenas.
+    pub outboxes: Count,
+}
+
+impl ThreadCache {
+    /// All that it holds.
+    #[must_use]
+    pub fn held(&self) -> Count {
+        self.bins.iter().chain([&self.outboxes]).fold(Count::default(), |sum, one| Count {
+            chunks: sum.chunks + one.chunks,
+            bytes: sum.bytes + one.bytes,
+        })
+    }
+}
+
+/// An arena has at most so many heaps, and a shared one so many caches.
+const MAX_LINKED: usize = 1 << 16;
+
+/// No heap reaches beyond user addresses.
+const USER_END: usize = 1 << 56;
+
+struct Fields<'a, M: Read> {
+    memory: &'a M,
+    base: usize,
+}
+
+impl<M: Read> Fields<'_, M> {
+    fn word(&self, offset: usize) -> Option<usize> {
+        self.memory.word(self.base.checked_add(offset)?).map(|word| word as usize)
+    }
+
+    fn half(&self, offset: usize) -> Option<u32> {
+        Some((self.word(offset & !7)? >> ((offset & 7) * 8)) as u32)
+    }
+}
+
+/// Reads an arena; `None` if its head is none. Follows at most `max_chunks` links.
+pub fn read(memory: &impl Read, address: usize, max_chunks: usize) -> Option<Arena> {
+    let state = Fields { memory, base: address };
+    if state.word(offset_of!(ArenaState, magic))? as u64 != ARENA_MAGIC {
+        return None;
+    }
+    let mut arena = Arena {
+        address,
+        index: state.half(offset_of!(ArenaState, index))? as usize,
+        is_main: state.half(offset_of!(ArenaState, flags))? & ARENA_MAIN != 0,
+        top: state.word(offset_of!(ArenaState, top))?,
+        system_bytes: state.word(offset_of!(ArenaState, system_bytes))?,
+        ..Arena::default()
+    };
+    read_heaps(memory, state.word(offset_of!(ArenaState, heap))?, &mut arena);
+    read_caches(memory, state.word(offset_of!(ArenaState, caches))?, &mut arena);
+    let mut left = max_chunks;
+    for index in 0..FASTBINS {
+        let head = state.word(offset_of!(ArenaState, fast) + index * 8)?;
+        // Linked by chunk address.
+        let held = follow(memory, head, 0, &mut arena, &mut left);
+        arena.fast_bins.push(held);
+    }
+    let inbox = state.word(offset_of!(ArenaState, inbox) + offset_of!(Inbox, head))?;
+    // Linked by user pointer.
+    arena.inbox = follow(memory, inbox, HEADER_BYTES, &mut arena, &mut left);
+    arena.fast.sort_unstable();
+    Some(arena)
+}
+
+fn read_heaps(memory: &impl Read, newest: usize, arena: &mut Arena) {
+    let mut head = newest;
+    while head != 0 {
+        let info = Fields { memory, base: head };
+        let heap = || {
+            let is_head = info.word(offset_of!(HeapInfo, magic))? as u64 == HEAP_MAGIC
+                && info.word(offset_of!(HeapInfo, arena))? == arena.address;
+            let heap = Heap {
+                head,
+                first: info.word(offset_of!(HeapInfo, start))?,
+                end: info.word(offset_of!(HeapInfo, end))?,
+                reserved_end: info.word(offset_of!(HeapInfo, reserved_end))?,
+                on_break: info.word(offset_of!(HeapInfo, on_break))? == 1,
+                fence: info.word(offset_of!(HeapInfo, fence))?,
+            };
+            let older = info.word(offset_of!(HeapInfo, older))?;
+            let in_order = head < heap.first && heap.first <= heap.end && heap.end <= USER_END;
+            (is_head && in_order).then_some((heap, older))
+        };
+        let Some((heap, older)) = heap().filter(|_| arena.heaps.len() < MAX_LINKED) else {
+            arena.flaws += 1;
+            return;
+        };
+        arena.heaps.push(heap);
+        head = older;
+    }
+}
+
+fn read_caches(memory: &impl Read, newest: usize, arena: &mut Arena) {
+    let mut address = newest;
+    while address != 0 {
+        let Some((cache, next)) =
+            read_cache(memory, address).filter(|_| arena.caches.len() < MAX_LINKED)
+        else {
+            arena.flaws += 1;
+            return;
+        };
+        arena.caches.push(cache);
+        address = next;
+    }
+}
+
+fn read_cache(memory: &impl Read, address: usize) -> Option<(ThreadCache, usize)> {
+    let fields = Fields { memory, base: address };
+    let mut cache = ThreadCache {
+        address,
+        tid: fields.half(offset_of!(Cache, tid))?,
+        ..ThreadCache::default()
+    };
+    for index in 0..CACHE_BINS {
+        let bin = offset_of!(Cache, bins) + index * size_of::<CacheBin>();
+        let room = fields.half(bin + offset_of!(CacheBin, room))?.cast_signed();
+        let bound = fields.half(bin + offset_of!(CacheBin, bound))?;
+        let has_class = fields.word(bin + offset_of!(CacheBin, head))? != 0;
+        let chunks = (i64::from(bound) - i64::from(room)).max(0) as usize;
+        let chunks = if has_class { chunks } else { 0 };
+        cache.bins.push(Count { chunks, bytes: chunks.saturating_mul(class_bytes(index)) });
+    }
+    for index in 0..OUTBOXES {
+        let outbox = offset_of!(Cache, outboxes) + index * size_of::<Outbox>();
+        cache.outboxes.chunks += fields.half(outbox + offset_of!(Outbox, count))? as usize;
+        cache.outboxes.bytes += fields.half(outbox + offset_of!(Outbox, bytes))? as usize;
+    }
+    Some((cache, fields.word(offset_of!(Cache, next))?))
+}
+
+/// Chunk size of a cache bin, 0 for those without a class.
+#[must_use]
+pub fn class_bytes(bin: usize) -> usize {
+    use heapwise_layout::size::{MEDIUM_CLASSES, MEDIUM_FIRST_BIN};
+    if (2..MEDIUM_FIRST_BIN + MEDIUM_CLASSES).contains(&bin) { bin_size(bin) } else { 0 }
+}
+
+/// Follows a list whose links point `to_link` bytes into chunks; the link stands at the user pointer.
+fn follow(
+    memory: &impl Read,
+    head: usize,
+    to_link: usize,
+    arena: &mut Arena,
+    left: &mut usize,
+) -> Count {
+    let mut count = Count::default();
+    let mut next = head;
+    while next != 0 {
+        let read = |chunk: usize| {
+            let header = Header(memory.word(chunk.checked_add(HEADER_OFFSET)?)?);
+            Some((chunk, header, memory.word(chunk.checked_add(free::FD)?)? as usize))
+        };
+        let visited = next.checked_sub(to_link).filter(|chunk| chunk % 16 == 0).and_then(read);
+        let Some((chunk, header, link)) = visited.filter(|_| *left > 0) else {
+            arena.flaws += 1;
+            return count;
+        };
+        *left -= 1;
+        arena.fast.push(chunk);
+        count.chunks += 1;
+        count.bytes += header.size();
+        next = link;
+    }
+    count
+}
+
+/// Walks a heap of an arena. O(chunks).
+///
+/// # Errors
+/// The first chunk that cannot be one.
+pub fn walk_heap(
+    memory: &impl Read,
+    arena: &Arena,
+    heap: &Heap,
+    mut visit: impl FnMut(Piece),
+) -> Result<(), WalkError> {
+    let stretch = Stretch { start: heap.first, end: heap.end, top: arena.top };
+    walk(memory, stretch, |visited| {
+        visit(Piece {
+            address: visited.chunk,
+            bytes: visited.header.size(),
+            kind: kind_of(arena, &visited),
+        });
+        true
+    })
+}
+
+fn kind_of(arena: &Arena, visited: &Visited) -> Kind {
+    let chunk = Span::new(visited.chunk, visited.chunk + visited.header.size());
+    match visited.state {
+        ChunkState::Live if arena.caches.iter().any(|cache| chunk.contains(cache.address)) => {
+            Kind::Metadata
+        }
+        ChunkState::Live => Kind::Live,
+        ChunkState::InTransit if arena.fast.binary_search(&visited.chunk).is_ok() => Kind::Fast,
+        ChunkState::InTransit => Kind::Cached,
+        ChunkState::Free => Kind::Free,
+        ChunkState::Top => Kind::Top,
+        ChunkState::Fencepost => Kind::Fencepost,
+    }
+}

@@ -1,0 +1,338 @@
+//! Which pages of a process are resident: the moment that the account is of.
+//!
+//! Read before any memory, so that only present pages are ever touched: a read
+//! of an untouched page would map the zero page into the target.
+//!
+//! Two ways to ask the kernel: the `PAGEMAP_SCAN` call (Linux 6.7, 3 ms a GiB,
+//! tells the zero page apart), else a word a page from `/proc/PID/pagemap`.
+//! A resident page here is one that the kernel counts in the RSS: present, not
+//! the shared zero page, not of hugetlbfs.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+use super::files::{convert, open};
+use super::maps::Mapping;
+use crate::error::Error;
+use crate::span::Span;
+
+/// Resident pages in a row, all of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Their addresses.
+    pub span: Span,
+    /// Pages of a file or of shared memory.
+    pub of_file: bool,
+    /// Inside a huge page.
+    pub huge: bool,
+}
+
+/// The resident pages of a process, in address order.
+#[derive(Clone, Debug)]
+pub struct Pages {
+    page_bytes: usize,
+    runs: Vec<Run>,
+    /// Resident bytes before each run, and in all.
+    before: Vec<usize>,
+    /// The run that was asked about last: walks go upwards.
+    cursor: Cell<usize>,
+    zero_pages_told: bool,
+}
+
+const PAGE_IS_FILE: u64 = 1 << 2;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_PFNZERO: u64 = 1 << 5;
+const PAGE_IS_HUGE: u64 = 1 << 6;
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
+/// Regions a call.
+const SCAN_REGIONS: usize = 8192;
+/// Where user space ends (48-bit addresses).
+const USER_END: usize = (1 << 47) - 4096;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ScanArgument {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+const _: () = assert!(size_of::<ScanArgument>() == 96);
+
+impl Pages {
+    /// Looks at all pages of a process. `maps` bounds the slower way.
+    ///
+    /// # Errors
+    /// No such process, no permission.
+    pub fn of(pid: u32, maps: &[Mapping], page_bytes: usize) -> Result<Self, Error> {
+        let file = open(pid, "pagemap")?;
+        match scan(&file) {
+            Ok(runs) => Ok(Self::from_runs(page_bytes, runs, true)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
+                read_words(&file, maps, page_bytes)
+                    .map(|runs| Self::from_runs(page_bytes, runs, false))
+                    .map_err(|error| convert(pid, "pagemap", error))
+            }
+            Err(error) => Err(convert(pid, "pagemap", error)),
+        }
+    }
+
+    /// Takes a list of runs in address order.
+    #[must_use]
+    pub fn from_runs(page_bytes: usize, runs: Vec<Run>, zero_pages_told: bool) -> Self {
+        let mut sum = 0;
+        let mut before = Vec::with_capacity(runs.len() + 1);
+        before.push(0);
+        before.extend(runs.iter().map(|run| {
+            sum += run.span.bytes();
+            sum
+        }));
+        Self { page_bytes, runs, before, cursor: Cell::new(0), zero_pages_told }
+    }
+
+    /// The same without what lies in `spans`, which are in address order: pages of hugetlbfs.
+    #[must_use]
+    pub fn without(self, spans: &[Span]) -> Self {
+        if spans.is_empty() {
+            return self;
+        }
+        let outside = |run: &Run| !spans.iter().any(|span| span.covers(run.span));
+        let runs = self.runs.iter().copied().filter(outside).collect();
+        Self::from_runs(self.page_bytes, runs, self.zero_pages_told)
+    }
+
+    /// Bytes of a page.
+    #[must_use]
+    pub fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// Whether shared zero pages could be told from others (they are not in the RSS).
+    #[must_use]
+    pub fn zero_pages_told(&self) -> bool {
+        self.zero_pages_told
+    }
+
+    /// All resident bytes: the RSS.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.before.last().copied().unwrap_or(0)
+    }
+
+    /// The resident bytes of `span`. O(log runs); O(1) where the last question was.
+    #[must_use]
+    pub fn resident(&self, span: Span) -> usize {
+        if let Some(run) = self.runs.get(self.cursor.get())
+            && run.span.covers(span)
+        {
+            return span.bytes();
+        }
+        let first = self.first_behind(span.start);
+        let end = self.runs.partition_point(|run| run.span.start < span.end);
+        if first >= end {
+            return 0;
+        }
+        self.cursor.set(end - 1);
+        let whole = self.before[end] - self.before[first];
+        let cut = |run: Run| run.span.bytes() - run.span.overlap(span).bytes();
+        let cut_left = cut(self.runs[first]);
+        let cut_right = if end - first > 1 { cut(self.runs[end - 1]) } else { 0 };
+        whole - cut_left - cut_right
+    }
+
+    /// Whether the page at `address` is resident.
+    #[must_use]
+    pub fn is_resident(&self, address: usize) -> bool {
+        self.resident(Span::new(address, address.saturating_add(1))) == 1
+    }
+
+    /// The runs that reach into `span`, cut to it.
+    pub fn runs_in(&self, span: Span) -> impl Iterator<Item = Run> + '_ {
+        let first = self.first_behind(span.start);
+        self.runs[first..]
+            .iter()
+            .take_while(move |run| run.span.start < span.end)
+            .map(move |run| Run { span: run.span.overlap(span), ..*run })
+    }
+
+    /// Index of the first run that does not end at or below `address`.
+    fn first_behind(&self, address: usize) -> usize {
+        self.runs.partition_point(|run| run.span.end <= address)
+    }
+}
+
+/// Appends, joined to the last run where nothing differs.
+fn push(runs: &mut Vec<Run>, run: Run) {
+    if let Some(last) = runs.last_mut()
+        && last.span.end == run.span.start
+        && (last.of_file, last.huge) == (run.of_file, run.huge)
+    {
+        last.span.end = run.span.end;
+    } else if run.span.bytes() > 0 {
+        runs.push(run);
+    }
+}
+
+/// Asks for all present pages; ENOTTY before Linux 6.7.
+fn scan(file: &File) -> io::Result<Vec<Run>> {
+    let mut regions = vec![Region::default(); SCAN_REGIONS];
+    let mut runs = Vec::new();
+    let mut start = 0;
+    while start < USER_END as u64 {
+        let mut argument = ScanArgument {
+            size: size_of::<ScanArgument>() as u64,
+            start,
+            end: USER_END as u64,
+            vec: regions.as_mut_ptr().expose_provenance() as u64,
+            vec_len: SCAN_REGIONS as u64,
+            category_mask: PAGE_IS_PRESENT,
+            return_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO | PAGE_IS_HUGE,
+            ..ScanArgument::default()
+        };
+        // SAFETY: the argument has the size that it names, and `vec` points to
+        // `vec_len` regions of ours that the kernel may write.
+        let filled = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
+        let Ok(filled) = usize::try_from(filled) else {
+            return Err(io::Error::last_os_error());
+        };
+        for region in regions.iter().take(filled) {
+            if region.categories & PAGE_IS_PFNZERO == 0 {
+                push(
+                    &mut runs,
+                    Run {
+                        span: Span::new(region.start as usize, region.end as usize),
+                        of_file: region.categories & PAGE_IS_FILE != 0,
+                        huge: region.categories & PAGE_IS_HUGE != 0,
+                    },
+                );
+            }
+        }
+        // The kernel's `walk_end` is stale where its own buffer filled up on the way
+        // (as of Linux 6.18), so go on behind the last region, while there may be more.
+        match regions.get(filled.wrapping_sub(1)) {
+            Some(last) if filled == SCAN_REGIONS && last.end > start => start = last.end,
+            _ => break,
+        }
+    }
+    Ok(runs)
+}
+
+/// The same from the words of the file, mapping by mapping.
+///
+/// A zero page looks like any shared anonymous page there.
+fn read_words(file: &File, maps: &[Mapping], page_bytes: usize) -> io::Result<Vec<Run>> {
+    const PRESENT: u64 = 1 << 63;
+    const OF_FILE: u64 = 1 << 61;
+    let mut buffer = vec![0u8; 64 << 10];
+    let mut runs = Vec::new();
+    for mapping in maps.iter().filter(|mapping| mapping.span.end <= USER_END) {
+        let mut address = mapping.span.start;
+        while address < mapping.span.end {
+            let wanted = ((mapping.span.end - address) / page_bytes * 8).min(buffer.len());
+            let got = file.read_at(&mut buffer[..wanted], (address / page_bytes * 8) as u64)?;
+            if got < 8 {
+                break;
+            }
+            for word in buffer[..got].chunks_exact(8) {
+                let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+                if word & PRESENT != 0 {
+                    let span = Span::new(address, address + page_bytes);
+                    push(&mut runs, Run { span, of_file: word & OF_FILE != 0, huge: false });
+                }
+                address += page_bytes;
+            }
+        }
+    }
+    Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::maps;
+    use super::*;
+
+    fn run(start: usize, end: usize) -> Run {
+        Run { span: Span::new(start, end), of_file: false, huge: false }
+    }
+
+    #[test]
+    fn resident_bytes_are_those_of_a_naive_count() {
+        let runs = vec![run(0x1000, 0x3000), run(0x5000, 0x6000), run(0x6000, 0x9000)];
+        let pages = Pages::from_runs(4096, runs.clone(), true);
+        assert_eq!(pages.total(), 0x6000);
+        for start in (0..0xa000).step_by(0x400) {
+            for end in (start..0xa000).step_by(0x300) {
+                let span = Span::new(start, end);
+                let naive: usize = runs.iter().map(|run| run.span.overlap(span).bytes()).sum();
+                assert_eq!(pages.resident(span), naive, "{span:?}");
+                let listed: usize = pages.runs_in(span).map(|run| run.span.bytes()).sum();
+                assert_eq!(listed, naive, "{span:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_regions_are_seen_once() {
+        const PAGES: usize = 40_000;
+        // SAFETY: a fresh mapping of our own.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(
+                std::ptr::null_mut(),
+                PAGES * 4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
+        };
+        for page in (0..PAGES).step_by(2) {
+            // SAFETY: inside that mapping.
+            unsafe { start.cast::<u8>().add(page * 4096).write(1) };
+        }
+        let file = open(std::process::id(), "pagemap").unwrap();
+        let Ok(runs) = scan(&file) else { return };
+        assert!(runs.is_sorted_by(|a, b| a.span.end <= b.span.start));
+        let span = Span::new(start.addr(), start.addr() + PAGES * 4096);
+        assert_eq!(Pages::from_runs(4096, runs, true).resident(span), PAGES / 2 * 4096);
+        // SAFETY: as above, used no more.
+        unsafe { libc::munmap(start, PAGES * 4096) };
+    }
+
+    #[test]
+    fn both_ways_see_what_this_process_touched() {
+        let block = vec![1u8; 64 * 4096];
+        let start = block.as_ptr().addr();
+        let span = Span::new(start, start + block.len());
+        let pid = std::process::id();
+        let maps = maps::of(pid).unwrap();
+        let file = open(pid, "pagemap").unwrap();
+        let slow = Pages::from_runs(4096, read_words(&file, &maps, 4096).unwrap(), false);
+        assert_eq!(slow.resident(span), span.bytes());
+        if let Ok(runs) = scan(&file) {
+            assert_eq!(Pages::from_runs(4096, runs, true).resident(span), span.bytes());
+        }
+        drop(block);
+    }
+}

@@ -1,0 +1,211 @@
+//! The threads of a process, their stacks and where their thread-local storage is.
+//!
+//! No debugger's stop is needed. A thread control block of glibc on x86_64
+//! stands at the thread pointer and gives itself away:
+//!
+//! ```text
+//! tp + 0      tp           the block's own address, twice
+//! tp + 0x10   tp
+//! tp + 0x2d0  tid          0 or −1 in the kept stack of a thread that has ended
+//! ```
+//! It is looked for at the upper end of anonymous mappings (stacks), in all of
+//! the small ones (the main thread's), and above a waiting thread's stack pointer.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use heapwise_layout::walk::Read;
+
+use super::files::path;
+use super::maps::{Mapping, find};
+use super::memory::Memory;
+use crate::span::{Span, page_up};
+
+/// A thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its number.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its thread pointer, where found.
+    pub pointer: Option<usize>,
+    /// The mapping of its stack, where found.
+    pub stack: Option<Span>,
+}
+
+/// Threads, and stacks that glibc keeps for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct Threads {
+    /// All threads, by number.
+    pub all: Vec<Thread>,
+    /// Stacks of ended threads.
+    pub kept_stacks: Vec<Span>,
+}
+
+/// Offset of the thread's number in its control block (2.26 to 2.43).
+const TID_OFFSET: usize = 0x2d0;
+/// What `pthread_join` leaves as the number.
+const JOINED: u32 = u32::MAX;
+/// Control blocks are aligned to this.
+const BLOCK_ALIGNMENT: usize = 64;
+/// A mapping up to this long is searched as a whole.
+const SMALL_MAPPING: usize = 1 << 20;
+/// Of a longer one the last part is: more than a control block.
+const STACK_END: usize = 16 << 10;
+/// How far above a stack pointer the block is looked for.
+const STACK_REACH: usize = 64 << 20;
+/// The control block is smaller than this, and the stack ends on such a boundary.
+const SMALLEST_PAGE: usize = 4096;
+/// More threads are not listed.
+const MAX_THREADS: usize = 1 << 16;
+
+/// Lists the threads, and finds their stacks as far as memory can be read.
+#[must_use]
+pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
+    let mut threads = Threads { all: list(pid), kept_stacks: Vec::new() };
+    if let Some(memory) = memory {
+        search_mappings(&mut threads, maps, memory);
+        search_above_stack_pointers(pid, &mut threads, maps, memory);
+    }
+    // The main thread's stack has a name; its control block lies elsewhere.
+    let main_stack = maps.iter().find(|mapping| mapping.name == "[stack]").map(|m| m.span);
+    for thread in &mut threads.all {
+        if thread.tid == pid {
+            thread.stack = main_stack;
+        } else if let Some(pointer) = thread.pointer {
+            let mapping = find(maps, pointer).map(|mapping| mapping.span);
+            thread.stack = mapping.map(|span| Span::new(span.start, stack_end(pointer)));
+        }
+    }
+    part_shared_mappings(&mut threads);
+    threads
+}
+
+/// A stack ends with the page of its control block: something else may follow in the mapping.
+fn stack_end(pointer: usize) -> usize {
+    page_up(pointer + 1, SMALLEST_PAGE)
+}
+
+/// Stacks in one mapping (guards need no mapping of their own since 2.42):
+/// each begins where the one below it ends.
+fn part_shared_mappings(threads: &mut Threads) {
+    let own = threads.all.iter_mut().filter_map(|thread| thread.stack.as_mut());
+    let mut all: Vec<&mut Span> = own.chain(&mut threads.kept_stacks).collect();
+    all.sort_by_key(|span| span.end);
+    let mut end = 0;
+    for span in all {
+        *span = Span::new(span.start.max(end), span.end);
+        end = span.end;
+    }
+}
+
+fn list(pid: u32) -> Vec<Thread> {
+    let Ok(entries) = fs::read_dir(path(pid, "task")) else { return Vec::new() };
+    let mut all: Vec<Thread> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .take(MAX_THREADS)
+        .map(|tid: u32| Thread {
+            tid,
+            name: fs::read_to_string(path(pid, &format!("task/{tid}/comm")))
+                .map(|name| name.trim_end().to_owned())
+                .unwrap_or_default(),
+            pointer: None,
+            stack: None,
+        })
+        .collect();
+    all.sort_by_key(|thread| thread.tid);
+    all
+}
+
+fn search_mappings(threads: &mut Threads, maps: &[Mapping], memory: &Memory<'_>) {
+    let mut index: BTreeMap<u32, usize> =
+        threads.all.iter().enumerate().map(|(at, thread)| (thread.tid, at)).collect();
+    for mapping in maps.iter().filter(|mapping| mapping.is_plain_data()) {
+        let span = mapping.span;
+        let searched = if span.bytes() <= SMALL_MAPPING {
+            span
+        } else {
+            Span::new(span.end - STACK_END, span.end)
+        };
+        for (pointer, tid) in control_blocks(memory, searched) {
+            if tid == 0 || tid == JOINED {
+                threads.kept_stacks.push(Span::new(span.start, stack_end(pointer)));
+            } else if let Some(at) = index.remove(&tid) {
+                threads.all[at].pointer = Some(pointer);
+            }
+        }
+    }
+}
+
+/// For threads not found yet: `/proc/PID/task/TID/syscall` tells where a waiting thread's stack is.
+fn search_above_stack_pointers(
+    pid: u32,
+    threads: &mut Threads,
+    maps: &[Mapping],
+    memory: &Memory<'_>,
+) {
+    for thread in threads.all.iter_mut().filter(|thread| thread.pointer.is_none()) {
+        let Some(sp) = stack_pointer(pid, thread.tid) else { continue };
+        let Some(mapping) = find(maps, sp).filter(|mapping| mapping.is_plain_data()) else {
+            continue;
+        };
+        let reach = Span::new(sp, mapping.span.end.min(sp.saturating_add(STACK_REACH)));
+        thread.pointer = control_blocks(memory, reach)
+            .find(|&(_, tid)| tid == thread.tid)
+            .map(|(pointer, _)| pointer);
+    }
+}
+
+fn stack_pointer(pid: u32, tid: u32) -> Option<usize> {
+    let text = fs::read_to_string(path(pid, &format!("task/{tid}/syscall"))).ok()?;
+    let word = text.split_whitespace().rev().nth(1)?;
+    usize::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
+/// What looks like a control block in the resident pages of `span`: thread pointer and number.
+fn control_blocks<'a>(
+    memory: &'a Memory<'_>,
+    span: Span,
+) -> impl Iterator<Item = (usize, u32)> + 'a {
+    memory.pages().runs_in(span).filter(|run| !run.of_file).flat_map(move |run| {
+        let first = run.span.start.next_multiple_of(BLOCK_ALIGNMENT);
+        (first..run.span.end).step_by(BLOCK_ALIGNMENT).filter_map(|at| {
+            let is_self = |offset| memory.word(at + offset) == Some(at as u64);
+            if !is_self(0) || !is_self(0x10) {
+                return None;
+            }
+            Some((at, memory.word(at + TID_OFFSET)? as u32))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{maps, pages::Pages};
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn the_threads_of_this_process_are_found_with_their_stacks() {
+        let (stop, wait) = mpsc::channel::<()>();
+        let (tell, told) = mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let local = 1u8;
+            tell.send((&raw const local).addr()).unwrap();
+            let _ = wait.recv();
+        });
+        let on_stack = told.recv().unwrap();
+        let pid = std::process::id();
+        let maps = maps::of(pid).unwrap();
+        let pages = Pages::of(pid, &maps, 4096).unwrap();
+        let memory = Memory::open(pid, &pages).unwrap();
+        let threads = of(pid, &maps, Some(&memory));
+        drop(stop);
+        waiting.join().unwrap();
+        let holder = threads.all.iter().find(|t| t.stack.is_some_and(|s| s.contains(on_stack)));
+        assert!(holder.is_some_and(|thread| thread.pointer.is_some()), "{threads:?}");
+        let main = threads.all.iter().find(|thread| thread.tid == pid).unwrap();
+        assert!(main.stack.is_some() && main.pointer.is_some());
+    }
+}

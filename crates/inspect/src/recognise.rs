@@ -1,0 +1,202 @@
+//! Which allocator a process uses, told from what is mapped into it.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use heapwise_layout::walk::Read;
+
+use crate::glibc::locate::{self, Found, Parameters, Search};
+use crate::glibc::survey::breaks;
+use crate::glibc::symbols;
+use crate::glibc::version::{self, Table};
+use crate::ours::root::{self, Root};
+use crate::process::files::path;
+use crate::process::maps::{Mapping, data_of};
+use crate::process::memory::Memory;
+use crate::span::Span;
+
+/// glibc, found.
+#[derive(Clone, Debug)]
+pub struct Glibc {
+    /// Its version's table.
+    pub table: Table,
+    /// Where its arena is; none before the first allocation.
+    pub found: Option<Found>,
+    /// What `mp_` says.
+    pub parameters: Option<Parameters>,
+    /// Offsets of its thread-local variables from a thread pointer.
+    pub tls_offsets: Vec<isize>,
+}
+
+/// What was recognised.
+#[derive(Clone, Debug, Default)]
+pub struct Recognised {
+    /// Our own state.
+    pub ours: Option<Root>,
+    /// The writable data of our library, empty if we are linked into the program.
+    pub our_data: Vec<Span>,
+    /// glibc's; it is there beside ours too.
+    pub glibc: Option<Glibc>,
+    /// Why neither can be read, in words: "jemalloc", "musl", …
+    pub other: Option<String>,
+    /// What else should be said.
+    pub notes: Vec<String>,
+}
+
+/// Libraries that replace malloc.
+const REPLACEMENTS: [(&str, &str); 9] = [
+    ("libjemalloc", "jemalloc"),
+    ("libmimalloc", "mimalloc"),
+    ("libtcmalloc", "tcmalloc"),
+    ("libsnmalloc", "snmalloc"),
+    ("librpmalloc", "rpmalloc"),
+    ("libhardened_malloc", "hardened_malloc"),
+    ("libscudo", "scudo"),
+    ("libasan", "the address sanitizer's allocator"),
+    ("libhoard", "hoard"),
+];
+
+/// Marks of allocators and runtimes in a program without a C library to load.
+const STATIC_MARKS: [(&[u8], &str); 5] = [
+    (b"GNU C Library", "a statically linked glibc"),
+    (b"<jemalloc>", "a statically linked jemalloc"),
+    (b"mimalloc", "a statically linked mimalloc"),
+    (b"Go buildinf", "the Go runtime"),
+    (b"musl", "a statically linked musl"),
+];
+
+/// No program is searched beyond this.
+const MAX_PROGRAM_BYTES: u64 = 256 << 20;
+
+/// Looks at what is mapped, and into the writable data of what is.
+#[must_use]
+pub fn recognise(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Recognised {
+    let mut found = Recognised::default();
+    let executable = std::fs::read_link(path(pid, "exe")).unwrap_or_default();
+    let executable = executable.to_string_lossy();
+    let library = data_of(maps, |mapping| mapping.file_name().starts_with("libheapwise.so"));
+    let program = data_of(maps, |mapping| mapping.name == executable);
+    let ours = root::find(memory, &library).map(|root| (root, library));
+    match ours.or_else(|| Some((root::find(memory, &program)?, Vec::new()))) {
+        Some((root::Found::Root(root), data)) => {
+            found.ours = Some(root);
+            found.our_data = data;
+        }
+        Some((root::Found::OtherVersion(version), _)) => {
+            found.other = Some(format!(
+                "Heapwise of layout version {version}, which this command does not read"
+            ));
+        }
+        None => {}
+    }
+    found.notes = notes(maps, &executable);
+    if found.other.is_some() {
+        return found;
+    }
+    let replacement = REPLACEMENTS.iter().find(|(file, _)| {
+        maps.iter().any(|mapping| mapping.executable && mapping.file_name().starts_with(file))
+    });
+    if let Some((_, name)) = replacement
+        && found.ours.is_none()
+    {
+        found.other = Some((*name).to_owned());
+        return found;
+    }
+    match glibc(pid, maps, memory) {
+        Ok(glibc) => found.glibc = Some(glibc),
+        Err(why) if found.ours.is_none() => found.other = Some(why),
+        Err(_) => {}
+    }
+    found
+}
+
+fn glibc(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Result<Glibc, String> {
+    let is_libc = |mapping: &&Mapping| {
+        let name = mapping.file_name();
+        mapping.inode != 0
+            && (name == "libc.so.6" || name.starts_with("libc-2.") && name.ends_with(".so"))
+    };
+    let Some(first) = maps.iter().find(is_libc) else { return Err(without_libc(pid, maps)) };
+    let content = library_content(pid, first).unwrap_or_default();
+    let Some(minor) = version::of_library(&content) else {
+        return Err(format!("a C library whose version cannot be read ({})", first.name));
+    };
+    let Some(table) = Table::of(minor) else {
+        return Err(format!(
+            "glibc 2.{minor}, which is older than the tables (2.{})",
+            version::OLDEST
+        ));
+    };
+    if !is_x86_64(&content) {
+        return Err(format!("glibc 2.{minor} for another processor"));
+    }
+    let root = PathBuf::from(path(pid, "root"));
+    let data = data_of(maps, |mapping| mapping.name == first.name);
+    let search = Search {
+        data: &data,
+        base: first.span.start,
+        symbols: symbols::of_library(&root, &first.name, &content),
+        breaks: &breaks(maps),
+    };
+    let found = locate::find(memory, &table, &search);
+    let parameters =
+        found.and_then(|found| found.mp).and_then(|mp| locate::parameters(memory, &table, mp));
+    let base = first.span.start;
+    let tls_offsets = symbols::tls_slots(&content)
+        .into_iter()
+        .filter_map(|slot| Some(memory.word(base.checked_add(slot)? & !7)?.cast_signed() as isize))
+        .collect();
+    Ok(Glibc { table, found, parameters, tls_offsets })
+}
+
+fn is_x86_64(content: &[u8]) -> bool {
+    const CLASS_64: u8 = 2;
+    const MACHINE: [u8; 2] = [62, 0];
+    content.get(4) == Some(&CLASS_64) && content.get(18..20) == Some(&MACHINE)
+}
+
+/// The file as the process sees it, which may be in a container or replaced since.
+fn library_content(pid: u32, mapping: &Mapping) -> Option<Vec<u8>> {
+    let mapped = path(pid, &format!("map_files/{:x}-{:x}", mapping.span.start, mapping.span.end));
+    let named = path(pid, &format!("root{}", mapping.name));
+    read_bounded(&named).or_else(|| read_bounded(&mapped))
+}
+
+fn read_bounded(path: &str) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    File::open(path).ok()?.take(MAX_PROGRAM_BYTES).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+fn without_libc(pid: u32, maps: &[Mapping]) -> String {
+    if maps.is_empty() {
+        return "no memory of its own: a kernel thread, or a process that has ended".into();
+    }
+    if maps.iter().any(|mapping| mapping.file_name().starts_with("ld-musl")) {
+        return "musl".into();
+    }
+    let content = read_bounded(&path(pid, "exe")).unwrap_or_default();
+    let has = |mark: &[u8]| content.windows(mark.len()).any(|window| window == mark);
+    STATIC_MARKS
+        .iter()
+        .find(|(mark, _)| has(mark))
+        .map_or_else(|| "no C library that we know".into(), |(_, name)| (*name).into())
+}
+
+fn notes(maps: &[Mapping], executable: &str) -> Vec<String> {
+    let program = executable.rsplit('/').next().unwrap_or_default();
+    let has = |part: &str| maps.iter().any(|mapping| mapping.file_name().starts_with(part));
+    let mut notes = Vec::new();
+    if program.starts_with("python") || has("libpython") {
+        notes.push(
+            "a CPython: objects up to 512 bytes live in pymalloc's arenas, mappings of their own \
+             that malloc knows nothing of (other anonymous memory)"
+                .into(),
+        );
+    }
+    if has("libjvm.so") {
+        notes.push("a JVM: its objects live in its own heap (other anonymous memory)".into());
+    }
+    notes
+}

@@ -1,0 +1,336 @@
+//! One look at a process: everything that the commands tell about.
+//!
+//! The moment is that of the page walk. What is resident then is the RSS of the
+//! account; the kernel's own figures of just after stand beside it.
+
+use crate::error::Error;
+use crate::glibc;
+use crate::heap::summary::{Claim, Heaps, What};
+use crate::ledger::{self, Account};
+use crate::ours;
+use crate::process::cgroup::{self, Cgroup};
+use crate::process::figures::{self, Figures};
+use crate::process::maps::{self, Mapping};
+use crate::process::memory::Memory;
+use crate::process::pages::Pages;
+use crate::process::threads::{self, Threads};
+use crate::recognise::{Glibc, Recognised, recognise};
+use crate::span::Span;
+use crate::tally::{Row, Tally};
+
+/// What is wanted beyond the account.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Pictures of the heaps.
+    pub paint: bool,
+    /// The bins of every arena.
+    pub bins: bool,
+}
+
+/// Whose heap it is.
+#[derive(Clone, Debug)]
+pub enum Allocator {
+    /// Ours.
+    Heapwise,
+    /// glibc's.
+    Glibc(Box<Glibc>),
+    /// Something else, in words.
+    Other(String),
+    /// Memory may not be read: why, in words.
+    Hidden(String),
+}
+
+/// How far the look went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Every chunk.
+    Whole,
+    /// Some heap could not be walked to its end.
+    Partial,
+    /// The mappings alone.
+    Mappings,
+    /// The kernel's counters alone: not even the mappings may be read.
+    Counters,
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    /// The process.
+    pub pid: u32,
+    /// Whose heap.
+    pub allocator: Allocator,
+    /// How far the look went.
+    pub depth: Depth,
+    /// The rows.
+    pub account: Account,
+    /// What they sum to: the resident bytes of the page walk.
+    pub rss: usize,
+    /// The kernel's figures, read right after.
+    pub figures: Figures,
+    /// The memory group.
+    pub cgroup: Option<Cgroup>,
+    /// The heaps.
+    pub heaps: Heaps,
+    /// The mappings.
+    pub maps: Vec<Mapping>,
+    /// The resident pages.
+    pub pages: Pages,
+    /// The threads.
+    pub threads: Threads,
+    /// What else should be said.
+    pub notes: Vec<String>,
+}
+
+/// A heap that changes under the walk is walked again, at most so often.
+const ATTEMPTS: usize = 4;
+
+impl Survey {
+    /// Resident bytes that a trim would return.
+    #[must_use]
+    pub fn trim_gain(&self) -> usize {
+        self.heaps.arenas.iter().map(|arena| arena.trim_gain).sum()
+    }
+
+    /// Inconsistencies met, all together.
+    #[must_use]
+    pub fn flaws(&self) -> usize {
+        let arenas: usize = self.heaps.arenas.iter().map(|arena| arena.flaws).sum();
+        arenas + self.heaps.flaws + self.account.misfits
+    }
+}
+
+/// Looks at a process.
+///
+/// Missing rights do not fail it as long as the kernel tells anything at all:
+/// [`Survey::depth`] says how far it went.
+///
+/// # Errors
+/// No such process, or not even its counters can be read.
+pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
+    let started = figures::start_time(pid)?;
+    let page_bytes = page_bytes();
+    let mut seen = look(pid, options, page_bytes)?;
+    for _ in 1..ATTEMPTS {
+        if seen.depth != Depth::Partial {
+            break;
+        }
+        seen = look(pid, options, page_bytes)?;
+    }
+    // The number may be somebody else's by now.
+    if figures::start_time(pid)? != started {
+        return Err(Error::NoSuchProcess(pid));
+    }
+    Ok(seen)
+}
+
+fn page_bytes() -> usize {
+    // SAFETY: takes a number, reads nothing of ours.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> {
+    let (maps, pages) = match resident(pid, page_bytes) {
+        Ok(both) => both,
+        Err(error @ Error::NotPermitted { .. }) => {
+            return counters_only(pid, page_bytes, error.to_string());
+        }
+        Err(error) => return Err(error),
+    };
+    let figures = Figures::read(pid, page_bytes)?;
+    let mut seen = Survey {
+        pid,
+        allocator: Allocator::Hidden(String::new()),
+        depth: Depth::Mappings,
+        account: Account::default(),
+        rss: pages.total(),
+        figures,
+        cgroup: cgroup::of(pid),
+        heaps: Heaps::default(),
+        maps,
+        pages,
+        threads: Threads::default(),
+        notes: Vec::new(),
+    };
+    let pages = seen.pages.clone();
+    match Memory::open(pid, &pages) {
+        Ok(memory) => read_heaps(&mut seen, &memory, options),
+        Err(error @ Error::NotPermitted { .. }) => {
+            seen.allocator = Allocator::Hidden(error.to_string());
+            seen.threads = threads::of(pid, &seen.maps, None);
+        }
+        Err(error) => return Err(error),
+    }
+    if !seen.pages.zero_pages_told() {
+        seen.notes.push(
+            "this kernel does not tell zero pages from others (PAGEMAP_SCAN, Linux 6.7): \
+             memory that was only read may be counted as resident"
+                .into(),
+        );
+    }
+    if seen.figures.hugetlb > 0 {
+        seen.notes.push("pages of hugetlbfs are in use: no RSS counts them".into());
+    }
+    seen.account =
+        ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
+    Ok(seen)
+}
+
+/// The mappings and their resident pages, of one moment: the mappings are read
+/// before and after, until both agree.
+fn resident(pid: u32, page_bytes: usize) -> Result<(Vec<Mapping>, Pages), Error> {
+    let mut maps = maps::of(pid)?;
+    for attempt in 1.. {
+        let pages = Pages::of(pid, &maps, page_bytes)?;
+        let after = maps::of(pid)?;
+        let unchanged = after == maps;
+        maps = after;
+        if unchanged || attempt == ATTEMPTS {
+            let hugetlb = hugetlb(pid, &maps)?;
+            return Ok((maps, pages.without(&hugetlb)));
+        }
+    }
+    unreachable!("the loop ends with the last attempt")
+}
+
+/// Mappings of hugetlbfs, which are not in the RSS.
+fn hugetlb(pid: u32, maps: &[Mapping]) -> Result<Vec<Span>, Error> {
+    if Figures::read(pid, page_bytes())?.hugetlb == 0 {
+        return Ok(Vec::new());
+    }
+    let all = figures::smaps(pid)?;
+    let starts = all.iter().filter(|mapping| mapping.hugetlb).map(|mapping| mapping.start);
+    Ok(starts.filter_map(|start| maps::find(maps, start)).map(|mapping| mapping.span).collect())
+}
+
+fn stacks(threads: &Threads) -> Vec<Span> {
+    let own = threads.all.iter().filter_map(|thread| thread.stack);
+    own.chain(threads.kept_stacks.iter().copied()).collect()
+}
+
+fn read_heaps(seen: &mut Survey, memory: &Memory<'_>, options: Options) {
+    seen.threads = threads::of(seen.pid, &seen.maps, Some(memory));
+    let Recognised { ours, our_data, glibc, other, notes } =
+        recognise(seen.pid, &seen.maps, memory);
+    seen.notes = notes;
+    if let Some(other) = other {
+        seen.allocator = Allocator::Other(other);
+        return;
+    }
+    let mut heaps = Heaps::default();
+    if let Some(root) = &ours {
+        let ground =
+            ours::survey::Ground { memory, root, paint: options.paint, bins: options.bins };
+        heaps = ground.survey();
+        claim_tables(&mut heaps, root, &our_data, &seen.pages);
+    }
+    if let Some(glibc) = &glibc {
+        let beside = walk_glibc(seen, memory, glibc, &heaps, options);
+        heaps = join(heaps, beside);
+    }
+    seen.allocator = match (ours, glibc) {
+        (Some(_), _) => Allocator::Heapwise,
+        (None, Some(glibc)) => Allocator::Glibc(Box::new(glibc)),
+        (None, None) => Allocator::Other("no allocator that we know".into()),
+    };
+    seen.depth = if is_whole(&heaps) { Depth::Whole } else { Depth::Partial };
+    seen.heaps = heaps;
+}
+
+/// glibc's heaps; none where it has never been asked for memory, as beside a preloaded allocator.
+fn walk_glibc(
+    seen: &Survey,
+    memory: &Memory<'_>,
+    glibc: &Glibc,
+    before: &Heaps,
+    options: Options,
+) -> Heaps {
+    let Some(found) = glibc.found else { return Heaps::default() };
+    let mut taken = stacks(&seen.threads);
+    taken.extend(before.claims.iter().map(|claim| claim.span));
+    taken.sort_unstable();
+    let ground = glibc::survey::Ground {
+        memory,
+        maps: &seen.maps,
+        threads: &seen.threads.all,
+        taken: &taken,
+        table: glibc.table,
+        found,
+        parameters: glibc.parameters,
+        tls_offsets: &glibc.tls_offsets,
+        paint: options.paint,
+        bins: options.bins,
+    };
+    ground.survey().unwrap_or_else(|| Heaps { flaws: 1, ..Heaps::default() })
+}
+
+fn is_whole(heaps: &Heaps) -> bool {
+    heaps
+        .arenas
+        .iter()
+        .all(|arena| arena.is_whole() && (arena.system_bytes == 0 || !arena.heaps.is_empty()))
+}
+
+/// The library's own data; of a program that we are linked into, the published state.
+fn claim_tables(heaps: &mut Heaps, root: &ours::root::Root, data: &[Span], pages: &Pages) {
+    let state =
+        Span::new(root.address, root.address + size_of::<heapwise_layout::state::ProcessState>());
+    let mut spans = if data.is_empty() { vec![state] } else { data.to_vec() };
+    // The table of mapped chunks has a mapping of its own once it has grown.
+    if !spans.iter().any(|span| span.contains(root.slots.start)) && !data.is_empty() {
+        spans.push(Span::new(
+            root.slots.start,
+            crate::span::page_up(root.slots.end, pages.page_bytes()),
+        ));
+    }
+    for span in spans.into_iter().filter(|span| span.bytes() > 0) {
+        let tally = Tally::of(Row::AllocatorMetadata, pages.resident(span));
+        heaps.claims.push(Claim { span, tally, what: What::Tables });
+    }
+}
+
+/// Two allocators in one process: glibc's arenas follow ours.
+fn join(mut first: Heaps, second: Heaps) -> Heaps {
+    if first.claims.is_empty() {
+        return second;
+    }
+    let offset = first.arenas.len();
+    let used = second.arenas.into_iter().filter(|arena| !arena.heaps.is_empty());
+    first.arenas.extend(used.map(|mut arena| {
+        arena.index += offset;
+        arena
+    }));
+    first.claims.extend(second.claims.into_iter().map(|mut claim| {
+        if let What::Heap(index) = &mut claim.what {
+            *index += offset;
+        }
+        claim
+    }));
+    first.caches.extend(second.caches);
+    first.mapped.chunks += second.mapped.chunks;
+    first.mapped.bytes += second.mapped.bytes;
+    first.flaws += second.flaws;
+    first
+}
+
+fn counters_only(pid: u32, page_bytes: usize, why: String) -> Result<Survey, Error> {
+    let figures = Figures::read(pid, page_bytes)?;
+    let mut tally = Tally::default();
+    tally[Row::OtherAnonymous] = figures.rss_anon;
+    tally[Row::Files] = figures.rss_file;
+    tally[Row::SharedMemory] = figures.rss_shmem;
+    Ok(Survey {
+        pid,
+        allocator: Allocator::Hidden(why),
+        depth: Depth::Counters,
+        rss: tally.sum(),
+        account: Account { tally, misfits: 0 },
+        figures,
+        cgroup: cgroup::of(pid),
+        heaps: Heaps::default(),
+        maps: Vec::new(),
+        pages: Pages::from_runs(page_bytes, Vec::new(), true),
+        threads: Threads::default(),
+        notes: Vec::new(),
+    })
+}

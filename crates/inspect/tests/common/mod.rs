@@ -1,0 +1,97 @@
+//! Programs of known heap shape: compiled, started, asked for the truth.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+/// The compiled program; `None`, with a message, without a C compiler.
+pub fn program() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PROGRAM
+        .get_or_init(|| {
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/shapes.c");
+            let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+            let program = directory.join(format!("shapes-{}", std::process::id()));
+            let made = Command::new("cc")
+                .args(["-O1", "-g0", "-pthread", "-o"])
+                .arg(&program)
+                .arg(source)
+                .status();
+            match made {
+                Ok(status) => {
+                    assert!(status.success(), "{source} does not compile");
+                    Some(program)
+                }
+                Err(error) => {
+                    eprintln!("skipped: cc: {error}");
+                    None
+                }
+            }
+        })
+        .as_deref()
+}
+
+/// A running program, ended when dropped.
+pub struct Target {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    /// What it counted, by name.
+    pub truth: HashMap<String, usize>,
+}
+
+impl Target {
+    /// Starts the program with a shape and waits until the heap has it.
+    pub fn start(shape: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        let mut child = Command::new(program()?)
+            .arg(shape)
+            .env_remove("LD_PRELOAD")
+            .env_remove("GLIBC_TUNABLES")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut target = Self { child, output, truth: HashMap::new() };
+        target.read_truth();
+        Some(target)
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it do something and reads its figures again.
+    pub fn tell(&mut self, command: &str) {
+        let input = self.child.stdin.as_mut().expect("piped");
+        input.write_all(format!("{command}\n").as_bytes()).expect("it listens");
+        self.read_truth();
+    }
+
+    /// A figure of its own.
+    pub fn truth(&self, name: &str) -> usize {
+        self.truth[name]
+    }
+
+    fn read_truth(&mut self) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it answers");
+        self.truth = line
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
+            .collect();
+        assert!(!self.truth.is_empty(), "it ended: {line:?}");
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
