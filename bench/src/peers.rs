@@ -20,6 +20,9 @@ pub struct Peer {
     pub library: Option<PathBuf>,
 }
 
+/// A peer or program that cannot run, and why.
+pub type Missing = (String, String);
+
 /// Where a peer's library comes from.
 #[derive(Clone, Copy)]
 pub enum Source {
@@ -78,7 +81,7 @@ fn library(name: &str, source: Source) -> Result<Option<PathBuf>> {
 /// The peers of a run and, for those that are missing, why.
 ///
 /// `chosen`: names of known peers, or `NAME=FILE` for any other library; empty for all known.
-pub fn choose(chosen: &[String]) -> Result<(Vec<Peer>, Vec<(String, String)>)> {
+pub fn choose(chosen: &[String]) -> Result<(Vec<Peer>, Vec<Missing>)> {
     let mut present = Vec::new();
     let mut missing = Vec::new();
     let all: Vec<String> = KNOWN.iter().map(|(name, _)| (*name).to_owned()).collect();

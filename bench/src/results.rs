@@ -1,7 +1,7 @@
 //! The results of a run as one document: schema "heapwise.bench/1".
 
 use crate::campaign::Cell;
-use crate::peers::{Peer, REFERENCE};
+use crate::peers::{Missing, Peer, REFERENCE};
 use crate::stats::geometric_mean;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Results {
     /// The allocators that ran.
     pub peers: Vec<String>,
     /// The peers and programs that could not, and why.
-    pub missing: Vec<(String, String)>,
+    pub missing: Vec<Missing>,
     /// The jobs, in order, with what they are.
     pub jobs: Vec<(String, String)>,
     /// All figures.
@@ -50,7 +50,7 @@ impl Results {
     /// Assembles the document.
     pub fn new(
         peers: &[Peer],
-        missing: Vec<(String, String)>,
+        missing: Vec<Missing>,
         jobs: &[crate::job::Job],
         cells: Vec<Cell>,
     ) -> Self {
