@@ -159,7 +159,7 @@ impl Buddy for Sets {
 
 /// Half of all memory, block by block, then all of it back in the same order.
 fn bulk(buddy: &mut impl Buddy, order: usize, blocks: &mut Vec<usize>) -> (f64, f64) {
-    let count = FRAMES as usize / 2 >> order;
+    let count = (FRAMES as usize / 2) >> order;
     medians(|| {
         blocks.clear();
         let start = Instant::now();

@@ -33,7 +33,7 @@ impl Model {
         if holes(pfn) {
             return Err("foreign");
         }
-        if pfn % (1 << order) != 0 {
+        if !pfn.is_multiple_of(1 << order) {
             return Err("misaligned");
         }
         match self.0.get(&pfn) {
