@@ -5,6 +5,8 @@
 //!   middle   1 bit for each word below that is not zero
 //!   leaf     the set itself                                  64 members a word
 //! ```
+//! Small sets (up to 8 middle words) do without the top: the middle is scanned.
+//!
 //! Insert, remove, contains: O(1), one word unless a word's emptiness changes.
 //! First and last: O(1) up to 2^18 members, then one word more per 2^18.
 //! A free list as bits never touches a neighbour: where a linked list dirties
@@ -16,9 +18,14 @@
 pub(crate) struct BitTree {
     leaf: u32,
     middle: u32,
+    /// The words to scan; the middle ones if the set is flat.
     top: u32,
     end: u32,
+    flat: bool,
 }
+
+/// Middle words that are scanned rather than summarised: one cache line.
+const FLAT: usize = 8;
 
 const fn level(bits: usize) -> usize {
     bits.div_ceil(64)
@@ -34,8 +41,9 @@ impl BitTree {
     pub(crate) const fn at(at: usize, bits: usize) -> Self {
         let middle = at + level(bits);
         let top = middle + level(level(bits));
-        let end = at + Self::words(bits);
-        Self { leaf: at as u32, middle: middle as u32, top: top as u32, end: end as u32 }
+        let flat = top - middle <= FLAT;
+        let (top, end) = if flat { (middle, top) } else { (top, at + Self::words(bits)) };
+        Self { leaf: at as u32, middle: middle as u32, top: top as u32, end: end as u32, flat }
     }
 
     /// The word that holds a member.
@@ -86,7 +94,7 @@ impl BitTree {
         let word = &mut words[self.middle as usize + leaf / 64];
         let before = *word;
         *word = before | 1 << (leaf % 64);
-        if before == 0 {
+        if before == 0 && !self.flat {
             let middle = leaf / 64;
             words[self.top as usize + middle / 64] |= 1 << (middle % 64);
         }
@@ -96,7 +104,7 @@ impl BitTree {
     fn unsummarise(&self, words: &mut [u64], leaf: usize) {
         let word = &mut words[self.middle as usize + leaf / 64];
         *word &= !(1 << (leaf % 64));
-        if *word == 0 {
+        if *word == 0 && !self.flat {
             let middle = leaf / 64;
             words[self.top as usize + middle / 64] &= !(1 << (middle % 64));
         }
@@ -107,8 +115,10 @@ impl BitTree {
     pub(crate) fn first(&self, words: &[u64]) -> Option<usize> {
         let tops = &words[self.top as usize..self.end as usize];
         let (at, top) = tops.iter().enumerate().find(|(_, word)| **word != 0)?;
-        let middle = at * 64 + top.trailing_zeros() as usize;
-        let leaf = middle * 64 + words[self.middle as usize + middle].trailing_zeros() as usize;
+        let mut leaf = at * 64 + top.trailing_zeros() as usize;
+        if !self.flat {
+            leaf = leaf * 64 + words[self.middle as usize + leaf].trailing_zeros() as usize;
+        }
         Some(leaf * 64 + words[self.leaf as usize + leaf].trailing_zeros() as usize)
     }
 
@@ -117,8 +127,10 @@ impl BitTree {
         let highest = |word: u64| 63 - word.leading_zeros() as usize;
         let tops = &words[self.top as usize..self.end as usize];
         let (at, top) = tops.iter().enumerate().rev().find(|(_, word)| **word != 0)?;
-        let middle = at * 64 + highest(*top);
-        let leaf = middle * 64 + highest(words[self.middle as usize + middle]);
+        let mut leaf = at * 64 + highest(*top);
+        if !self.flat {
+            leaf = leaf * 64 + highest(words[self.middle as usize + leaf]);
+        }
         Some(leaf * 64 + highest(words[self.leaf as usize + leaf]))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   single[type]      256 frames     ▲ push, pop: one CPU, no lock, warm first
-//!   larger[order][type] 32 blocks    │
-//!                     ▼ empty: 64 at once from the buddy; full: the older half back
+//!   larger[order][type] 64 blocks    │
+//!                     ▼ empty: a batch at once from the buddy; full: the older half back
 //! ```
 //! Linux's per-cpu pagesets for orders 0 to 3, with its batch of 63 rounded up to
 //! a word: 64 neighbours share one cache line of frame bytes, so two CPUs that
@@ -20,9 +20,12 @@ pub const HIGH: usize = 256;
 /// The largest order with lists (Linux's `PAGE_ALLOC_COSTLY_ORDER`).
 pub const LISTED_ORDER: usize = 3;
 /// Blocks of a larger order kept at most.
-pub const HIGH_LARGER: usize = 32;
+pub const HIGH_LARGER: usize = 64;
 
-const _: () = assert!(HIGH >= 2 * BATCH && HIGH_LARGER >= 2 * (BATCH >> LISTED_ORDER));
+/// Blocks taken at once, for each order: a mebibyte at most.
+const BATCHES: [usize; LISTED_ORDER + 1] = [BATCH, 32, 32, 32];
+
+const _: () = assert!(HIGH >= 2 * BATCH && HIGH_LARGER >= 2 * 32);
 
 /// A stack of blocks.
 pub(crate) struct Stack<const N: usize> {
@@ -122,7 +125,7 @@ impl ZoneLists {
     }
 }
 
-/// One CPU's lists. The caller owns one for each CPU (13 KiB, `const` to make) and
+/// One CPU's lists. The caller owns one for each CPU (16 KiB, `const` to make) and
 /// hands it to every call made on that CPU.
 #[repr(align(128))]
 pub struct CpuFront {
@@ -154,7 +157,12 @@ impl Default for CpuFront {
     }
 }
 
-/// How many blocks a refill takes, and a flush gives back is twice that.
+/// How many blocks a refill takes.
 pub(crate) const fn batch(order: Order) -> usize {
-    BATCH >> order.get()
+    BATCHES[order.get()]
+}
+
+/// How many a flush gives back: half of the list.
+pub(crate) const fn flush_batch(order: Order) -> usize {
+    if order.get() == 0 { HIGH / 2 } else { HIGH_LARGER / 2 }
 }

@@ -12,7 +12,7 @@
 //! one block at the very same moment may both pass; the second copy is then found
 //! and dropped when it reaches the zone ([`Pages::raced_frees`] counts them).
 
-use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, batch};
+use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, batch, flush_batch};
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
 use crate::frame::{DirectMap, Order, Pfn, Virt};
 use crate::lock::Lock;
@@ -175,7 +175,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         let migrate = self.maps[zone].get(self.maps[zone].index(pfn)).migrate().index();
         self.lock.with(|zones| {
             if let Some(zone) = zones.zone_mut(ZoneKind::ALL[zone]) {
-                self.flush(cpu, zone, order.get(), migrate, 2 * batch(order));
+                self.flush(cpu, zone, order.get(), migrate, flush_batch(order));
             }
         });
         self.free(cpu, pfn, order)
