@@ -8,7 +8,7 @@ use heapwise_layout::report::REPORT_ENV;
 
 use super::Finding;
 use crate::library;
-use crate::report::ReportFile;
+use crate::report::{Record, ReportFile};
 use crate::run::{PRELOAD_ENV, Verdict, inspect};
 
 /// The library, its report file, and the two together.
@@ -86,12 +86,11 @@ fn loads(library: &Path, file: &ReportFile) -> Result<String, (String, String)> 
         ));
     }
     let records = file.read().map(|contents| contents.records).unwrap_or_default();
-    match records.first() {
-        Some(record) => Ok(format!(
-            "{} made {} calls to it",
-            record.comm,
-            record.malloc_calls + record.calloc_calls + record.free_calls
-        )),
+    let calls = |record: &Record| record.malloc_calls + record.calloc_calls + record.free_calls;
+    // A record without calls is no proof: in a build of the whole workspace this very command
+    // is linked with the allocator's start-up, which takes a slot, but not with its malloc.
+    match records.iter().find(|record| calls(record) > 0) {
+        Some(record) => Ok(format!("{} made {} calls to it", record.comm, calls(record))),
         None => Err((
             format!("{} ran, but the library did not load: {complaint}", program.display()),
             "was it built for another C library, or is HEAPWISE_LIB another library?".to_owned(),

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 pub use self::file::ReportFile;
 pub use self::model::Report;
+pub use self::record::Record;
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
