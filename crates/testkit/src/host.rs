@@ -1,7 +1,7 @@
 //! Real pages behind the simulated kernel: one reservation of the host a world.
 //!
-//! Reservations stand at fixed addresses, lowest free one first, so that a test
-//! that runs alone sees the same addresses each time.
+//! Reservations stand at fixed addresses: at the place that is asked for, or the
+//! next free one, so that a seed sees the same addresses each time.
 
 use heapwise_malloc::os::Span;
 use std::collections::BTreeSet;
@@ -28,15 +28,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reserves [`WORLD_BYTES`].
+    /// Reserves [`WORLD_BYTES`] at one of 256 places, `place` if it is free.
     ///
     /// # Panics
     /// If the host gives no address space.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(place: usize) -> Self {
         let mut taken = taken();
-        for index in (0..WORLDS).filter(|i| !taken.contains(i)).collect::<Vec<_>>() {
-            taken.insert(index);
+        for index in (0..WORLDS).map(|i| (place + i) % WORLDS) {
+            if !taken.insert(index) {
+                continue;
+            }
             let base = FIRST_BASE + index * WORLD_BYTES;
             if map_nothing(base, WORLD_BYTES, libc::MAP_FIXED_NOREPLACE) == base {
                 return Self { base };
@@ -105,12 +107,6 @@ impl Host {
     fn assert_inside(&self, span: Span) {
         let all = self.span();
         assert!(all.start <= span.start && span.end <= all.end, "{span:x?} is not in this world");
-    }
-}
-
-impl Default for Host {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -105,11 +105,13 @@ pub struct Boot {
     pub cores: usize,
     /// The secret's seed.
     pub secret: u64,
+    /// Where in the host's address space, if it is free there.
+    pub place: usize,
 }
 
 impl Default for Boot {
     fn default() -> Self {
-        Self { page_bytes: 4096, break_offset: 0, skew_pages: 3, cores: 2, secret: 1 }
+        Self { page_bytes: 4096, break_offset: 0, skew_pages: 3, cores: 2, secret: 1, place: 0 }
     }
 }
 
@@ -117,7 +119,7 @@ impl MemoryOs {
     /// A kernel that has given nothing out.
     #[must_use]
     pub fn new(boot: Boot) -> Self {
-        let host = Host::new();
+        let host = Host::new(boot.place);
         let all = host.span();
         let first = all.start + boot.page_bytes + boot.break_offset;
         let break_end = all.start + BREAK_BYTES;

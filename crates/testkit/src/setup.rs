@@ -57,6 +57,7 @@ impl Setup {
             skew_pages: rng.below(20_000),
             cores: rng.pick(&[1, 2, 2, 64]),
             secret: rng.word(),
+            place: seed as usize,
         };
         let mut settings = Vec::new();
         for (setting, values) in [
