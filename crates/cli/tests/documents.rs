@@ -67,6 +67,19 @@ fn the_map_has_every_file_of_the_allocator() {
 }
 
 #[test]
+fn the_map_has_every_crate() {
+    let Ok(map) = fs::read_to_string(root().join("ARCHITECTURE.md")) else { return };
+    for manifest in files(&root().join("crates"), "toml") {
+        let name = manifest.parent().and_then(Path::file_name).expect("a folder").to_string_lossy();
+        if manifest.ends_with("Cargo.toml")
+            && manifest.components().rev().nth(2).is_some_and(|c| c.as_os_str() == "crates")
+        {
+            assert!(map.contains(&format!("| `{name}` |")), "ARCHITECTURE.md does not list {name}");
+        }
+    }
+}
+
+#[test]
 fn every_decision_is_listed() {
     let folder = root().join("docs/adr");
     let Ok(list) = fs::read_to_string(folder.join("README.md")) else { return };
