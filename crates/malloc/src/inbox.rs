@@ -3,19 +3,17 @@
 //! Many push, one takes all. Taking the whole list at once leaves no room for
 //! an ABA problem: no node is ever popped alone.
 
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicUsize, Ordering};
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use crate::atomic::Atomic;
+use core::sync::atomic::Ordering;
 
 /// Pushes the list that ends where `link_tail` writes; `first` is its newest node.
 /// Returns true if the inbox was empty.
 #[inline]
-pub fn push(head: &AtomicUsize, first: usize, link_tail: impl Fn(usize)) -> bool {
+pub fn push(head: &impl Atomic<usize>, first: usize, link_tail: impl Fn(usize)) -> bool {
     let mut old = head.load(Ordering::Relaxed);
     loop {
         link_tail(old);
-        match head.compare_exchange_weak(old, first, Ordering::Release, Ordering::Relaxed) {
+        match head.compare_exchange(old, first, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => return old == 0,
             Err(now) => old = now,
         }
@@ -24,7 +22,7 @@ pub fn push(head: &AtomicUsize, first: usize, link_tail: impl Fn(usize)) -> bool
 
 /// Takes everything; 0 if there is nothing.
 #[inline]
-pub fn take_all(head: &AtomicUsize) -> usize {
+pub fn take_all(head: &impl Atomic<usize>) -> usize {
     if head.load(Ordering::Relaxed) == 0 {
         return 0;
     }

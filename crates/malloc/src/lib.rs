@@ -17,6 +17,7 @@
 extern crate std;
 
 mod arena;
+pub mod atomic;
 mod bins;
 pub mod cache;
 pub mod check;
@@ -35,7 +36,7 @@ mod kernel;
 mod large;
 #[cfg(feature = "global")]
 pub mod linux;
-mod lock;
+pub mod lock;
 mod merge;
 pub mod os;
 mod purge;
