@@ -11,7 +11,7 @@
 
 use super::version::Table;
 use crate::process::maps::Mapping;
-use crate::process::memory::Memory;
+use crate::process::memory::Image;
 use crate::span::Span;
 
 /// Pages asked about at once, at first and at most.
@@ -21,7 +21,7 @@ const MAPPED: u64 = 2;
 
 /// Finds the mapped chunks outside of `taken` (in address order): their mappings.
 #[must_use]
-pub fn find(memory: &Memory<'_>, table: &Table, maps: &[Mapping], taken: &[Span]) -> Vec<Span> {
+pub fn find(memory: &impl Image, table: &Table, maps: &[Mapping], taken: &[Span]) -> Vec<Span> {
     let page_bytes = memory.pages().page_bytes();
     let extra = table.mapped_extra;
     find_heads(memory, maps, taken, |at, (before, header), end| {
@@ -39,7 +39,7 @@ pub fn find(memory: &Memory<'_>, table: &Table, maps: &[Mapping], taken: &[Span]
 /// Looks at the first two words of each resident page of anonymous data outside of `taken`;
 /// `accept` says what stretch begins there, within a mapping that ends at the third argument.
 pub fn find_heads(
-    memory: &Memory<'_>,
+    memory: &impl Image,
     maps: &[Mapping],
     taken: &[Span],
     accept: impl Fn(usize, (u64, u64), usize) -> Option<Span>,
@@ -54,7 +54,7 @@ pub fn find_heads(
 }
 
 fn find_in(
-    memory: &Memory<'_>,
+    memory: &impl Image,
     gap: Span,
     accept: &impl Fn(usize, (u64, u64), usize) -> Option<Span>,
     found: &mut Vec<Span>,

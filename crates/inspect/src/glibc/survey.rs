@@ -1,6 +1,6 @@
 //! All of glibc's heaps: arenas, thread caches, mapped chunks.
 
-use heapwise_layout::walk::{Read, Stretch, WalkError};
+use heapwise_layout::walk::{Stretch, WalkError};
 
 use super::arena::{self, Arena};
 use super::heap::{self, Lists, Stop};
@@ -13,15 +13,15 @@ use crate::heap::scan::{Count, Rules, TopRule};
 use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, Surveyor, What};
 use crate::heap::{Kind, Piece};
 use crate::process::maps::Mapping;
-use crate::process::memory::Memory;
+use crate::process::memory::Image;
 use crate::process::threads::Thread;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
 
 /// What is known before the walk.
-pub struct Ground<'a> {
+pub struct Ground<'a, M: Image> {
     /// The target's memory.
-    pub memory: &'a Memory<'a>,
+    pub memory: &'a M,
     /// Its mappings.
     pub maps: &'a [Mapping],
     /// Its threads.
@@ -57,7 +57,7 @@ enum Event {
     End(Option<WalkError>),
 }
 
-impl Ground<'_> {
+impl<M: Image> Ground<'_, M> {
     /// Walks everything; `None` if the ring of arenas does not close any more.
     #[must_use]
     pub fn survey(&self) -> Option<Heaps> {

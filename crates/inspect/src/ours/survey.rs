@@ -7,7 +7,7 @@ use crate::heap::rings::Rings;
 use crate::heap::scan::{Count, Rules, TopRule};
 use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, Surveyor, What};
 use crate::heap::{Kind, Piece};
-use crate::process::memory::Memory;
+use crate::process::memory::Image;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
 use heapwise_layout::header::{MIN_CHUNK, SIZE_MASK, free};
@@ -15,9 +15,9 @@ use heapwise_layout::state::{ArenaState, HEAP_RESERVE};
 use std::mem::offset_of;
 
 /// What is known before the walk.
-pub struct Ground<'a> {
+pub struct Ground<'a, M: Image> {
     /// The target's memory.
-    pub memory: &'a Memory<'a>,
+    pub memory: &'a M,
     /// The root.
     pub root: &'a Root,
     /// Whether to paint the heaps.
@@ -30,7 +30,7 @@ pub struct Ground<'a> {
 const RULES: Rules =
     Rules { bookkeeping: free::PAGED_BYTES, flushes_caches: true, top: TopRule::Purged(MIN_CHUNK) };
 
-impl Ground<'_> {
+impl<M: Image> Ground<'_, M> {
     /// Walks everything.
     #[must_use]
     pub fn survey(&self) -> Heaps {

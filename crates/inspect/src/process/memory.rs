@@ -20,6 +20,19 @@ use crate::span::Span;
 const WINDOW_BYTES: usize = 64 << 10;
 const SLOTS: usize = 64;
 
+/// Memory with the state of its pages: a process's, or an image of one in a test.
+pub trait Image: Read {
+    /// Which pages are resident; only those can be read.
+    fn pages(&self) -> &Pages;
+
+    /// The first two words at each address; `None` for what cannot be read. The
+    /// addresses are multiples of 16.
+    fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
+        let head = |&address: &usize| Some((self.word(address)?, self.word(address + 8)?));
+        addresses.iter().map(head).collect()
+    }
+}
+
 /// Memory of a process, with the page state that tells what may be read.
 pub struct Memory<'a> {
     pid: u32,
@@ -97,35 +110,6 @@ impl<'a> Memory<'a> {
         (got == bytes.len()).then_some(bytes)
     }
 
-    /// The first two words at each address, one system call for many; `None`
-    /// for what is not resident. The addresses are multiples of 16.
-    #[must_use]
-    pub fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
-        const AT_ONCE: usize = 1024;
-        let mut all = Vec::with_capacity(addresses.len());
-        for batch in addresses.chunks(AT_ONCE) {
-            let wanted: Vec<Span> = batch
-                .iter()
-                .filter(|&&address| self.pages.is_resident(address))
-                .map(|&address| Span::new(address, address + 16))
-                .collect();
-            let mut bytes = vec![0; wanted.len() * 16];
-            let got = self.transfer(&wanted, &mut bytes).unwrap_or(0);
-            let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-            let mut next = 0;
-            for &address in batch {
-                if wanted.get(next).is_some_and(|span| span.start == address) {
-                    let at = next * 16;
-                    next += 1;
-                    all.push((at + 16 <= got).then(|| Some((word(at)?, word(at + 8)?))).flatten());
-                } else {
-                    all.push(None);
-                }
-            }
-        }
-        all
-    }
-
     /// Fills a window from its resident pages.
     fn fill(&self, window: &mut Window, base: usize) {
         window.base = base;
@@ -173,6 +157,39 @@ impl<'a> Memory<'a> {
             )
         };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
+    }
+}
+
+impl Image for Memory<'_> {
+    fn pages(&self) -> &Pages {
+        self.pages
+    }
+
+    /// One system call for many.
+    fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
+        const AT_ONCE: usize = 1024;
+        let mut all = Vec::with_capacity(addresses.len());
+        for batch in addresses.chunks(AT_ONCE) {
+            let wanted: Vec<Span> = batch
+                .iter()
+                .filter(|&&address| self.pages.is_resident(address))
+                .map(|&address| Span::new(address, address + 16))
+                .collect();
+            let mut bytes = vec![0; wanted.len() * 16];
+            let got = self.transfer(&wanted, &mut bytes).unwrap_or(0);
+            let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+            let mut next = 0;
+            for &address in batch {
+                if wanted.get(next).is_some_and(|span| span.start == address) {
+                    let at = next * 16;
+                    next += 1;
+                    all.push((at + 16 <= got).then(|| Some((word(at)?, word(at + 8)?))).flatten());
+                } else {
+                    all.push(None);
+                }
+            }
+        }
+        all
     }
 }
 

@@ -1,6 +1,8 @@
 //! Programs of known heap shape: compiled, started, asked for the truth.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod image;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -94,4 +96,36 @@ impl Drop for Target {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The seed of a test: `HEAPWISE_SEED` replays a failure.
+pub fn seed() -> u64 {
+    std::env::var("HEAPWISE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_240_229)
+}
+
+/// `libheapwise.so`: `HEAPWISE_LIB`, or built here; `None` where its sources are not.
+pub fn library() -> Option<&'static Path> {
+    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
+    LIBRARY
+        .get_or_init(|| {
+            if let Some(given) = std::env::var_os("HEAPWISE_LIB") {
+                return Some(given.into());
+            }
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+            if !root.join("crates/libheapwise/Cargo.toml").is_file() {
+                eprintln!("skipped: the sources of libheapwise.so are not here");
+                return None;
+            }
+            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("so");
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let status = Command::new(cargo)
+                .args(["build", "--quiet", "--release", "-p", "libheapwise", "--target-dir"])
+                .arg(&target)
+                .current_dir(root)
+                .status()
+                .expect("cargo runs");
+            assert!(status.success(), "libheapwise does not build");
+            Some(target.join("release/libheapwise.so"))
+        })
+        .as_deref()
 }

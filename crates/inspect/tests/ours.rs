@@ -1,0 +1,120 @@
+//! Our own heap, looked at from outside, against what the program itself counted.
+
+mod common;
+
+use common::{Target, library};
+use heapwise_inspect::heap::Kind;
+use heapwise_inspect::{Allocator, Depth, Options, ROWS, Row, Survey, survey};
+
+const SHAPES: [&str; 9] =
+    ["holes", "pinned", "gaps", "lists", "live", "mapped", "foreign", "blocked", "threads"];
+
+/// Without purging, so that what is freed stays and a trim has something to return.
+fn start(shape: &str) -> Option<Target> {
+    let library = library()?.to_str().expect("a plain path");
+    Target::start(
+        shape,
+        &[("LD_PRELOAD", library), ("HEAPWISE_PURGE", "0"), ("HEAPWISE_PURGE_HELPER", "0")],
+    )
+}
+
+fn look(target: &Target) -> Survey {
+    let options = Options { paint: true, bins: true };
+    survey(target.pid(), options).expect("our own child may be looked at")
+}
+
+fn nominal(seen: &Survey, kinds: &[Kind]) -> (usize, usize) {
+    let counts = seen.heaps.arenas.iter().flat_map(|a| kinds.iter().map(|&kind| a.count(kind)));
+    counts.fold((0, 0), |sum, count| (sum.0 + count.chunks, sum.1 + count.bytes))
+}
+
+#[test]
+fn the_rows_sum_to_the_kernels_rss_and_the_walk_is_whole() {
+    for shape in SHAPES {
+        let Some(target) = start(shape) else { return };
+        let seen = look(&target);
+        assert!(matches!(seen.allocator, Allocator::Heapwise), "{shape}: {:?}", seen.allocator);
+        assert_eq!(seen.depth, Depth::Whole, "{shape}");
+        let sum: usize = ROWS.iter().map(|&row| seen.account.tally[row]).sum();
+        assert_eq!(sum, seen.rss, "{shape}");
+        assert_eq!(Some(seen.rss), seen.figures.rss_rollup, "{shape}");
+        assert_eq!(look(&target).rss, seen.rss, "{shape}: the look changed the target");
+        assert_eq!(seen.account.tally[Row::Unattributed], 0, "{shape}");
+        assert_eq!(seen.flaws(), 0, "{shape}");
+    }
+}
+
+#[test]
+fn the_account_is_what_the_program_counted() {
+    for shape in SHAPES {
+        let Some(target) = start(shape) else { return };
+        let seen = look(&target);
+        let (live, live_bytes) = nominal(&seen, &[Kind::Live]);
+        let mapped = seen.heaps.mapped;
+        let extra = (live + mapped.chunks).checked_sub(target.truth("live"));
+        assert!(
+            extra.is_some_and(|extra| extra <= 16),
+            "{shape}: {live} of {}",
+            target.truth("live")
+        );
+        let user = live_bytes - 8 * live + mapped.bytes - 16 * mapped.chunks;
+        let more = user.checked_sub(target.truth("live_bytes"));
+        assert!(more.is_some_and(|more| more <= 320 << 10), "{shape}: {more:?}");
+        assert_eq!(mapped.chunks, target.truth("hblks"), "{shape}");
+        assert_eq!(mapped.bytes, target.truth("hblkhd"), "{shape}");
+        assert_eq!(seen.account.tally[Row::LiveUser], live_bytes - 8 * live, "{shape}");
+    }
+}
+
+#[test]
+fn the_bins_hold_what_the_walk_found_free() {
+    for shape in SHAPES {
+        let Some(target) = start(shape) else { return };
+        for arena in look(&target).heaps.arenas {
+            let bins = arena.bins.iter();
+            let (chunks, bytes) =
+                bins.fold((0, 0), |sum, bin| (sum.0 + bin.held.chunks, sum.1 + bin.held.bytes));
+            let free = arena.count(Kind::Free);
+            assert_eq!((chunks, bytes), (free.chunks, free.bytes), "{shape}");
+        }
+    }
+}
+
+#[test]
+fn a_trim_returns_what_was_predicted() {
+    for shape in SHAPES {
+        let Some(mut target) = start(shape) else { return };
+        let before = look(&target);
+        target.tell("trim");
+        let after = look(&target);
+        let predicted = before.trim_gain();
+        let measured = before.rss.saturating_sub(after.rss);
+        println!("{shape}: predicted {predicted}, measured {measured}");
+        let slack = predicted / 100 + 8 * 4096;
+        assert!(predicted.abs_diff(measured) <= slack, "{shape}: {predicted} against {measured}");
+        assert!(after.trim_gain() <= slack, "{shape}: {} left", after.trim_gain());
+    }
+}
+
+#[test]
+fn looking_twice_gives_the_same_figures() {
+    for shape in SHAPES {
+        let Some(target) = start(shape) else { return };
+        let (first, second) = (look(&target), look(&target));
+        assert_eq!(first.account.tally, second.account.tally, "{shape}");
+        assert_eq!(first.trim_gain(), second.trim_gain(), "{shape}");
+    }
+}
+
+#[test]
+fn arenas_know_their_threads() {
+    let Some(target) = start("threads") else { return };
+    let seen = look(&target);
+    let mut threads: Vec<u32> = seen.heaps.arenas.iter().flat_map(|a| a.threads.clone()).collect();
+    threads.sort_unstable();
+    threads.dedup();
+    assert_eq!(threads.len(), 5, "{threads:?}");
+    // One more may be there: our own helper, which allocates nothing.
+    let all: Vec<u32> = seen.threads.all.iter().map(|thread| thread.tid).collect();
+    assert!(threads.iter().all(|tid| all.contains(tid)), "{threads:?} {all:?}");
+}
