@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// Less than this is never called worse.
 const LEAST: f64 = 0.03;
 
+/// Of the workloads' full size: the subset takes some minutes so.
+pub const SCALE: f64 = 0.25;
+
 /// One ratio and how far it may be off, relatively.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Mark {

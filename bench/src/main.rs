@@ -144,6 +144,7 @@ fn report(results: &Results, options: &Options) -> Result<()> {
 
 fn run_guard(mut options: Options, save: bool) -> Result<ExitCode> {
     options.peers = guard::peers();
+    options.scale *= guard::SCALE;
     let results = race(&options, |workload| workload.guard, |program| program.guard)?;
     report(&results, &options)?;
     if save {

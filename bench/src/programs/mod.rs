@@ -44,7 +44,7 @@ const TABLE: &[Program] = &[
     Program { name: "sqlite3", about: "inserts, an index, joins in memory", guard: true, executable: "/usr/bin/sqlite3", arguments: &[":memory:", ".read work.sql"], environment: &[], kind: Kind::Command },
     Program { name: "redis", about: "a server under redis-benchmark", guard: false, executable: "/usr/bin/redis-server", arguments: &[], environment: &[], kind: Kind::Redis },
     Program { name: "gcc", about: "a large C file at -O1", guard: false, executable: "/usr/bin/gcc", arguments: &["-O1", "-S", "-o", "-", "work.c"], environment: &[], kind: Kind::Command },
-    Program { name: "g++", about: "standard containers at -O0", guard: true, executable: "/usr/bin/g++", arguments: &["-std=c++17", "-O0", "-S", "-o", "-", "work.cc"], environment: &[], kind: Kind::Command },
+    Program { name: "g++", about: "standard containers at -O0", guard: false, executable: "/usr/bin/g++", arguments: &["-std=c++17", "-O0", "-S", "-o", "-", "work.cc"], environment: &[], kind: Kind::Command },
     Program { name: "clang", about: "the same C file at -O1", guard: false, executable: "/usr/bin/clang", arguments: &["-O1", "-S", "-o", "-", "work.c"], environment: &[], kind: Kind::Command },
     Program { name: "z3", about: "a pigeon-hole and a bit-vector problem", guard: false, executable: "/usr/bin/z3", arguments: &["work.smt2"], environment: &[], kind: Kind::Command },
     Program { name: "git", about: "log with patches over many commits", guard: false, executable: "/usr/bin/git", arguments: &["--git-dir=work.git", "--no-pager", "log", "-p", "--stat", "--format=%s"], environment: &[("GIT_CONFIG_GLOBAL", "/dev/null")], kind: Kind::Command },
