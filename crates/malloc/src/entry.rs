@@ -76,8 +76,7 @@ impl<O: Os> Allocator<O> {
         if cache.mode.load(Relaxed) == MODE_DEAD {
             return 0;
         }
-        // Not by the mode: a helper that tries to borrow changes that for a moment.
-        let exclusive = self.arena_of(cache).flags.get() & ARENA_SHARED == 0;
+        let exclusive = self.is_exclusive(cache);
         let bin = &cache.bins[index];
         // SAFETY: this thread's cache, and `exclusive` is what its arena is.
         let pointer = unsafe { cache::pop(bin, exclusive) };
@@ -93,6 +92,12 @@ impl<O: Os> Allocator<O> {
         drop(held);
         // SAFETY: as above.
         unsafe { cache::pop(bin, exclusive) }
+    }
+
+    /// Whether an attached cache's arena is its thread's alone. Not to be told by the
+    /// mode: a helper that tries to borrow changes that for a moment.
+    fn is_exclusive(&self, cache: &Cache) -> bool {
+        self.arena_of(cache).flags.get() & ARENA_SHARED == 0
     }
 
     /// From the arena or the kernel, one chunk of just this size.
@@ -187,6 +192,17 @@ impl<O: Os> Allocator<O> {
         else {
             return self.failed(cache);
         };
+        if let Some((index, _)) = class_for(size).filter(|_| !self.wants_mapping(size))
+            && cache.mode.load(Relaxed) != MODE_DEAD
+        {
+            let exclusive = self.is_exclusive(cache);
+            // SAFETY: this thread's cache, and `exclusive` is what its arena is.
+            let pointer = unsafe { cache::pop_aligned(&cache.bins[index], align, exclusive) };
+            if pointer != 0 {
+                self.note(cache, Call::CacheHit);
+                return pointer;
+            }
+        }
         self.prepare();
         if self.wants_mapping(size)
             && let Some(pointer) = self.map_chunk(size, align)
