@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{doctor, lab, pages, run};
+use crate::{bins, doctor, explain, lab, maps, pages, run};
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
 #[derive(Debug, Parser)]
@@ -18,6 +18,8 @@ Examples:
           The same, and tell afterwards how memory went
   LD_PRELOAD=$(heapwise lib) redis-server
           Without us in between
+  heapwise explain redis-server
+          Why is the memory of this process what it is?
   heapwise doctor
           Is this machine fit?
 
@@ -40,6 +42,12 @@ pub enum Command {
     Run(run::RunArgs),
     /// Run the articles' experiments live, under glibc and under Heapwise
     Lab(lab::LabArgs),
+    #[command(after_long_help = explain::HELP)]
+    Explain(explain::ExplainArgs),
+    #[command(after_long_help = maps::HELP)]
+    Maps(maps::MapsArgs),
+    #[command(after_long_help = bins::HELP)]
+    Bins(bins::BinsArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

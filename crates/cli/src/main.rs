@@ -1,10 +1,13 @@
 //! The `heapwise` command: one subcommand a module, this file only dispatches.
 
+mod bins;
 mod cli;
 mod doctor;
+mod explain;
 mod failure;
 mod lab;
 mod library;
+mod maps;
 mod pages;
 mod report;
 mod run;
@@ -26,6 +29,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Lab(args) => lab::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Maps(args) => maps::run(args),
+        Command::Bins(args) => bins::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

@@ -59,7 +59,7 @@ const REPLACEMENTS: [(&str, &str); 9] = [
 
 /// Marks of allocators and runtimes in a program without a C library to load.
 const STATIC_MARKS: [(&[u8], &str); 5] = [
-    (b"GNU C Library", "a statically linked glibc"),
+    (b"GLIBC_TUNABLES", "a statically linked glibc"),
     (b"<jemalloc>", "a statically linked jemalloc"),
     (b"mimalloc", "a statically linked mimalloc"),
     (b"Go buildinf", "the Go runtime"),

@@ -172,9 +172,10 @@ fn judge_rows(
     };
     // What is kept explains most if it is more than what lives; else it is an aside.
     let largest = free.max(cached).max(tally[Row::FreePinned]);
-    if all.is_empty() || largest.saturating_mul(4) < live.max(bytes) {
+    let ground_bytes = live.max(bytes);
+    if all.is_empty() || largest.saturating_mul(2) < ground_bytes {
         all.insert(0, ground);
-    } else {
+    } else if matters(ground_bytes) {
         all.push(ground);
     }
     let main = all.remove(0);

@@ -1,0 +1,60 @@
+//! Exit codes of the commands that look at a process, and which one a look ends with.
+//!
+//! ```text
+//!   0  looked            3  no such process       5  the allocator is not one that we read
+//!   1  --fail-if holds   4  not permitted         6  a heap could not be walked to its end
+//!   2  wrong usage          (4 and 5 still print the account of the mappings)
+//! ```
+
+use std::process::ExitCode;
+
+use heapwise_inspect::{Allocator, Depth, Error, Survey};
+
+use crate::failure::{Failure, OURS};
+
+/// `--fail-if` holds.
+pub const CONDITION_HOLDS: u8 = 1;
+/// There is no such process.
+pub const NO_SUCH_PROCESS: u8 = 3;
+/// The kernel does not let us.
+pub const NOT_PERMITTED: u8 = 4;
+/// musl, jemalloc, …
+pub const NOT_RECOGNISED: u8 = 5;
+/// Some heap could not be walked to its end.
+pub const PARTIAL: u8 = 6;
+
+/// The code for what was seen; words on standard error where it is not 0.
+pub fn of_survey(survey: &Survey) -> u8 {
+    match (&survey.allocator, survey.depth) {
+        (Allocator::Hidden(why), _) => {
+            crate::complain(&format!("{why}; the account below is that of the mappings alone"));
+            NOT_PERMITTED
+        }
+        (Allocator::Other(name), _) => {
+            crate::complain(&format!(
+                "the heap is not read: {name}; the account below is that of the mappings alone"
+            ));
+            NOT_RECOGNISED
+        }
+        (_, Depth::Partial) => {
+            crate::complain("a heap changed under the walk, or is damaged: see \"unattributed\"");
+            PARTIAL
+        }
+        _ => 0,
+    }
+}
+
+/// A failure with its code.
+pub fn failure(error: &Error) -> Failure {
+    let code = match error {
+        Error::NoSuchProcess(_) => NO_SUCH_PROCESS,
+        Error::NotPermitted { .. } => NOT_PERMITTED,
+        Error::Io { .. } => OURS,
+    };
+    Failure::new(code, error.to_string())
+}
+
+/// As `main` returns it.
+pub fn code(code: u8) -> anyhow::Result<ExitCode> {
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,226 @@
+//! The account for people: the verdict first, then the figures, then what stands beside them.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use heapwise_inspect::heap::Kind;
+use heapwise_inspect::verdict::Verdict;
+use heapwise_inspect::{ROWS, Row, Survey};
+
+use super::holders::{Holder, dump};
+use super::words;
+use crate::table::{self, Column};
+use crate::units::{bytes, count, percent};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const ACTION: Style = AnsiColor::Green.on_default();
+/// So many arenas are listed.
+const ARENAS_LISTED: usize = 12;
+/// Width of a line of words.
+const WIDTH: usize = 98;
+
+/// Writes all of it.
+pub fn write(
+    survey: &Survey,
+    verdict: &Verdict,
+    holders: Option<&[Holder]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    writeln!(
+        out,
+        "{BOLD}{} ({}){BOLD:#}: RSS {}, allocator {}",
+        survey.figures.name,
+        survey.pid,
+        bytes(survey.rss as u64),
+        words::allocator(survey)
+    )?;
+    writeln!(out)?;
+    for line in wrapped(&words::sentence(&verdict.main, survey.rss)) {
+        writeln!(out, "{BOLD}{line}{BOLD:#}")?;
+    }
+    for also in &verdict.also {
+        for line in wrapped(&words::sentence(also, survey.rss)) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    for action in words::actions(&verdict.main, survey) {
+        writeln!(out, "{ACTION}→{ACTION:#} {action}")?;
+    }
+    writeln!(out)?;
+    write_rows(survey, out)?;
+    write_beside(survey, out)?;
+    if survey.heaps.arenas.len() > 1 {
+        write_arenas(survey, out)?;
+    }
+    if let Some(holders) = holders {
+        write_holders(holders, out)?;
+    }
+    for note in &survey.notes {
+        writeln!(out, "\n{DIM}note:{DIM:#} {note}")?;
+    }
+    Ok(())
+}
+
+fn write_rows(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    let mut rows = Vec::new();
+    for row in ROWS {
+        let figure = survey.account.tally[row];
+        if figure > 0 {
+            rows.push(vec![
+                bytes(figure as u64),
+                percent(figure as u64, survey.rss as u64),
+                row.title().to_owned(),
+                chunks_of(survey, row),
+            ]);
+        }
+    }
+    rows.push(vec![
+        bytes(survey.rss as u64),
+        String::new(),
+        "RSS, the sum to the byte".into(),
+        String::new(),
+    ]);
+    let columns = [Column::Right(""), Column::Right(""), Column::Left(""), Column::Right("")];
+    for line in table::lines(&columns, &rows).iter().skip(1) {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
+fn chunks_of(survey: &Survey, row: Row) -> String {
+    let kind = match row {
+        Row::LiveUser => Kind::Live,
+        Row::FreeWholePages => Kind::Free,
+        Row::ThreadCaches => Kind::Cached,
+        Row::Fastbins => Kind::Fast,
+        Row::MappedChunks => return words::chunks(survey.heaps.mapped.chunks),
+        _ => return String::new(),
+    };
+    let all = survey.heaps.arenas.iter().map(|arena| arena.count(kind).chunks).sum();
+    words::chunks(all)
+}
+
+fn write_beside(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    let figures = &survey.figures;
+    let mut parts = vec![
+        format!("page tables {}", bytes(figures.page_tables as u64)),
+        format!("swap {}", bytes(figures.swap as u64)),
+    ];
+    if figures.hugetlb > 0 {
+        parts.push(format!("hugetlbfs {}", bytes(figures.hugetlb as u64)));
+    }
+    if figures.anon_huge > 0 {
+        parts.push(format!("in transparent huge pages {}", bytes(figures.anon_huge as u64)));
+    }
+    if let Some(group) = &survey.cgroup {
+        let limit = group.limit.map_or("no limit".into(), |limit| bytes(limit as u64));
+        parts.push(format!("cgroup {} of {limit}", bytes(group.usage as u64)));
+    }
+    writeln!(out, "\n{DIM}beside it:{DIM:#} {}", parts.join(", "))?;
+    let told = figures.rss_rollup.unwrap_or(figures.rss_statm);
+    if told != survey.rss {
+        let difference = told.abs_diff(survey.rss);
+        writeln!(
+            out,
+            "{DIM}the kernel's own total, read right after, differs by {}{DIM:#}",
+            bytes(difference as u64)
+        )?;
+    }
+    if survey.flaws() > 0 {
+        writeln!(out, "{DIM}inconsistencies met: {}{DIM:#}", count(survey.flaws() as u64))?;
+    }
+    Ok(())
+}
+
+fn write_arenas(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    let mut arenas: Vec<_> = survey.heaps.arenas.iter().collect();
+    arenas.sort_by_key(|arena| std::cmp::Reverse(arena.tally.sum()));
+    let rows: Vec<Vec<String>> = arenas
+        .iter()
+        .take(ARENAS_LISTED)
+        .map(|arena| {
+            let live = arena.tally[Row::LiveUser] + arena.tally[Row::Headers];
+            vec![
+                arena.index.to_string(),
+                arena.threads.len().to_string(),
+                bytes(arena.system_bytes as u64),
+                bytes(arena.tally.sum() as u64),
+                bytes(live as u64),
+                bytes(arena.trim_gain as u64),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Right("ARENA"),
+        Column::Right("THREADS"),
+        Column::Right("FROM SYSTEM"),
+        Column::Right("RESIDENT"),
+        Column::Right("LIVE"),
+        Column::Right("TRIM GAIN"),
+    ];
+    writeln!(out)?;
+    for line in table::lines(&columns, &rows) {
+        writeln!(out, "  {line}")?;
+    }
+    if arenas.len() > ARENAS_LISTED {
+        writeln!(out, "  … and {} smaller ones", arenas.len() - ARENAS_LISTED)?;
+    }
+    Ok(())
+}
+
+fn write_holders(holders: &[Holder], out: &mut impl Write) -> io::Result<()> {
+    if holders.is_empty() {
+        return writeln!(out, "\nno chunk holds free pages up");
+    }
+    let rows: Vec<Vec<String>> = holders
+        .iter()
+        .map(|holder| {
+            let pin = &holder.pin;
+            vec![
+                format!("{:#x}", pin.piece.address + 16),
+                bytes(pin.piece.bytes as u64),
+                pin.piece.kind.name().to_owned(),
+                holder.arena.to_string(),
+                bytes(pin.held_bytes as u64),
+                if pin.below_top { "right below the top" } else { "" }.to_owned(),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Right("HOLDER"),
+        Column::Right("SIZE"),
+        Column::Left("STATE"),
+        Column::Right("ARENA"),
+        Column::Right("HOLDS UP"),
+        Column::Left(""),
+    ];
+    writeln!(out)?;
+    let lines = table::lines(&columns, &rows);
+    let (heading, lines) = lines.split_first().expect("a heading is always there");
+    writeln!(out, "  {heading}")?;
+    for (holder, line) in holders.iter().zip(lines) {
+        writeln!(out, "  {line}")?;
+        if let Some(first) = &holder.first {
+            writeln!(out, "      {DIM}{}{DIM:#}", dump(first))?;
+        }
+    }
+    Ok(())
+}
+
+/// Words in lines.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("never empty");
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}

@@ -1,0 +1,137 @@
+//! The verdict in words: what it is, and what to do next.
+
+use heapwise_inspect::verdict::Situation;
+use heapwise_inspect::{Allocator, Survey};
+
+use crate::units::{bytes, count};
+
+/// Name and version of the allocator.
+pub fn allocator(survey: &Survey) -> String {
+    match &survey.allocator {
+        Allocator::Heapwise => "heapwise".into(),
+        Allocator::Glibc(glibc) => format!("glibc 2.{}", glibc.table.minor),
+        Allocator::Other(name) => name.clone(),
+        Allocator::Hidden(_) => "unknown".into(),
+    }
+}
+
+/// One or two sentences.
+pub fn sentence(situation: &Situation, rss: usize) -> String {
+    let size = |figure: usize| bytes(figure as u64);
+    let share = |figure: usize| crate::units::percent(figure as u64, rss as u64);
+    match *situation {
+        Situation::FreedButKept { kept } => format!(
+            "Freed but kept: {} ({} of the RSS) is free memory that the allocator keeps for later.",
+            size(kept),
+            share(kept)
+        ),
+        Situation::PinnedBreak { hole } => format!(
+            "A little high up pins the heap: {} lie free and resident in one piece, and {} in {} \
+             above them {} the break from falling.",
+            size(hole.resident),
+            size(hole.above.bytes),
+            chunks(hole.above.chunks),
+            if hole.above.chunks == 1 { "keeps" } else { "keep" }
+        ),
+        Situation::ArenaPerThread { arenas, kept } => format!(
+            "One arena per thread, each at its own peak: {arenas} arenas beside the main one keep \
+             {} free ({} of the RSS).",
+            size(kept),
+            share(kept)
+        ),
+        Situation::ThresholdDrifted { threshold, kept } => format!(
+            "The mmap threshold has drifted up to {}: large blocks come from the heap now, which \
+             keeps {} of them after they are freed.",
+            size(threshold),
+            size(kept)
+        ),
+        Situation::Fragmented { pinned } => format!(
+            "Fragmented: {} ({} of the RSS) is free, but on pages with something live.",
+            size(pinned),
+            share(pinned)
+        ),
+        Situation::CachesHold { cached } => format!(
+            "Thread caches, fastbins and inboxes hold {} ({} of the RSS) ready for the next \
+             requests.",
+            size(cached),
+            share(cached)
+        ),
+        Situation::Live { live } => format!(
+            "Really live: the program holds {} ({} of the RSS). Whether it grows, a second look \
+             tells; one look cannot say whether it is still wanted.",
+            size(live),
+            share(live)
+        ),
+        Situation::NotHeap { row, bytes: figure } => format!(
+            "Not malloc's: {} ({} of the RSS) in one row alone: {}.",
+            size(figure),
+            share(figure),
+            row.title()
+        ),
+        Situation::HeapUnread => {
+            "The heap could not be read: this is what the mappings tell.".into()
+        }
+    }
+}
+
+/// What to do, each a line.
+pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
+    let pid = survey.pid;
+    let gain = survey.trim_gain();
+    let trim = format!("a trim would return {}: call malloc_trim(0)", bytes(gain as u64));
+    let ours = matches!(survey.allocator, Allocator::Heapwise);
+    let mut lines = Vec::new();
+    match situation {
+        Situation::FreedButKept { .. } => {
+            lines.push(trim);
+            if !ours {
+                lines.push(
+                    "or start it as `heapwise run -- …`, which gives whole free pages back by itself"
+                        .into(),
+                );
+            }
+        }
+        Situation::PinnedBreak { .. } => {
+            lines.push(trim);
+            lines.push(format!("what pins it: heapwise explain --top-holder {pid}"));
+        }
+        Situation::ArenaPerThread { .. } => {
+            lines.push("fewer arenas: start it with MALLOC_ARENA_MAX=2".into());
+            lines.push(trim);
+        }
+        Situation::ThresholdDrifted { .. } => {
+            lines.push(
+                "hold the threshold: start it with MALLOC_MMAP_THRESHOLD_=131072 (large blocks \
+                 then go back as they are freed, at the price of a system call each)"
+                    .into(),
+            );
+            lines.push(trim);
+        }
+        Situation::Fragmented { .. } => {
+            lines.push(format!(
+                "no trim helps; which chunks hold pages: heapwise explain --top-holder {pid}"
+            ));
+            lines.push(format!("where they lie: heapwise maps {pid}"));
+        }
+        Situation::CachesHold { .. } => {
+            lines.push(if ours {
+                "they go back when their threads sleep, and at malloc_trim(0)".into()
+            } else {
+                "smaller caches: start it with GLIBC_TUNABLES=glibc.malloc.tcache_count=2".into()
+            });
+            lines.push(format!("what is in them: heapwise bins {pid}"));
+        }
+        Situation::Live { .. } => {
+            lines.push(format!("look again after some work: heapwise explain {pid}"));
+        }
+        Situation::NotHeap { .. } | Situation::HeapUnread => {
+            lines.push(format!("what each mapping is: heapwise maps {pid}"));
+        }
+    }
+    lines
+}
+
+/// "1 chunk", "12 345 chunks".
+pub fn chunks(number: usize) -> String {
+    format!("{} chunk{}", count(number as u64), if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,155 @@
+//! What a mapping is, in words.
+
+use std::collections::BTreeMap;
+
+use heapwise_inspect::Survey;
+use heapwise_inspect::heap::summary::What;
+use heapwise_inspect::process::maps::Mapping;
+
+/// Knows the claims, threads and stacks of a survey.
+pub struct Labels<'a> {
+    seen: &'a Survey,
+}
+
+/// So many threads of an arena are named.
+const THREADS_NAMED: usize = 3;
+
+impl<'a> Labels<'a> {
+    /// Those of a survey.
+    pub fn new(seen: &'a Survey) -> Self {
+        Self { seen }
+    }
+
+    /// The words for one mapping: all that lies in it, else what its line says.
+    pub fn of(&self, mapping: &Mapping) -> String {
+        let mut parts = self.claimed(mapping);
+        parts.extend(self.stacks(mapping));
+        if parts.is_empty() {
+            self.plain(mapping)
+        } else if mapping.is_break() && !parts.iter().any(|part| part.starts_with("main heap")) {
+            format!("break: {}", parts.join(", "))
+        } else {
+            parts.join(", ")
+        }
+    }
+
+    fn claimed(&self, mapping: &Mapping) -> Vec<String> {
+        let mut heaps: BTreeMap<usize, usize> = BTreeMap::new();
+        let (mut chunks, mut tables) = (0, false);
+        for claim in &self.seen.heaps.claims {
+            if claim.span.overlap(mapping.span).bytes() == 0 {
+                continue;
+            }
+            match claim.what {
+                What::Heap(arena) => *heaps.entry(arena).or_default() += 1,
+                What::MappedChunk => chunks += 1,
+                What::Tables => tables = true,
+            }
+        }
+        let mut parts: Vec<String> =
+            heaps.into_iter().map(|(arena, stretches)| self.heap(arena, stretches)).collect();
+        if chunks > 0 {
+            parts.push(format!("{chunks} mapped chunk{}", if chunks == 1 { "" } else { "s" }));
+        }
+        if tables {
+            parts.push(
+                format!("the allocator's own data {}", mapping.file_name()).trim_end().into(),
+            );
+        }
+        parts
+    }
+
+    fn heap(&self, arena: usize, stretches: usize) -> String {
+        let pieces = if stretches > 1 { format!(" in {stretches} pieces") } else { String::new() };
+        if arena == 0 {
+            return format!("main heap (arena 0){pieces}");
+        }
+        let summary = self.seen.heaps.arenas.iter().find(|summary| summary.index == arena);
+        let threads = summary.map(|summary| summary.threads.as_slice()).unwrap_or_default();
+        let named: Vec<String> =
+            threads.iter().take(THREADS_NAMED).map(|tid| self.thread(*tid)).collect();
+        match (named.is_empty(), threads.len() > THREADS_NAMED) {
+            (true, _) => format!("heap of arena {arena}{pieces}, no thread"),
+            (false, false) => format!("heap of arena {arena}{pieces}, thread {}", named.join(", ")),
+            (false, true) => format!(
+                "heap of arena {arena}{pieces}, threads {} and {} more",
+                named.join(", "),
+                threads.len() - THREADS_NAMED
+            ),
+        }
+    }
+
+    fn thread(&self, tid: u32) -> String {
+        let thread = self.seen.threads.all.iter().find(|thread| thread.tid == tid);
+        thread.map_or(tid.to_string(), |thread| format!("{tid} ({})", thread.name))
+    }
+
+    fn stacks(&self, mapping: &Mapping) -> Vec<String> {
+        let threads = &self.seen.threads;
+        let here = |stack: heapwise_inspect::span::Span| stack.overlap(mapping.span).bytes() > 0;
+        let own = threads.all.iter().filter(|thread| thread.stack.is_some_and(here));
+        let mut parts: Vec<String> =
+            own.map(|thread| format!("stack of thread {}", self.thread(thread.tid))).collect();
+        let kept = threads.kept_stacks.iter().filter(|stack| here(**stack)).count();
+        if kept > 0 {
+            parts.push("stack kept for the next thread".into());
+        }
+        parts
+    }
+
+    fn plain(&self, mapping: &Mapping) -> String {
+        let name = mapping.name.as_str();
+        if mapping.inode != 0 {
+            let part = match (mapping.executable, mapping.writable) {
+                (true, _) => "code",
+                (false, true) if mapping.shared => "shared file",
+                (false, true) => "data",
+                (false, false) => "read-only data",
+            };
+            return format!("{part} of {name}");
+        }
+        match name {
+            "[vdso]" => "vdso: system calls without the kernel".into(),
+            "[vvar]" | "[vvar_vclock]" => "the kernel's clock for the vdso".into(),
+            "[vsyscall]" => "vsyscall: the vdso of old".into(),
+            "" if !mapping.readable && !mapping.writable => self.reserve(mapping),
+            "" if self.is_bss(mapping) => "data behind the file before it (.bss)".into(),
+            "" => "anonymous".into(),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// What is kept without rights: the rest of a heap's reservation, or a guard.
+    fn reserve(&self, mapping: &Mapping) -> String {
+        let before = self.before(mapping);
+        let behind_heap = before.is_some_and(|before| {
+            self.seen.heaps.claims.iter().any(|claim| {
+                matches!(claim.what, What::Heap(_)) && claim.span.overlap(before.span).bytes() > 0
+            })
+        });
+        let below_stack = self
+            .seen
+            .threads
+            .all
+            .iter()
+            .any(|thread| thread.stack.is_some_and(|stack| stack.start == mapping.span.end));
+        if behind_heap {
+            "reserved for that heap".into()
+        } else if below_stack {
+            "guard below a stack".into()
+        } else {
+            "reserved, no access".into()
+        }
+    }
+
+    fn is_bss(&self, mapping: &Mapping) -> bool {
+        mapping.writable
+            && self.before(mapping).is_some_and(|before| before.inode != 0 && before.writable)
+    }
+
+    fn before(&self, mapping: &Mapping) -> Option<&Mapping> {
+        let index = self.seen.maps.partition_point(|other| other.span.end <= mapping.span.start);
+        let before = self.seen.maps.get(index.checked_sub(1)?)?;
+        (before.span.end == mapping.span.start).then_some(before)
+    }
+}

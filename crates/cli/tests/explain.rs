@@ -1,0 +1,240 @@
+//! `heapwise explain`, `maps` and `bins` as a user meets them.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+
+use common::{compile, has_library, heapwise, program};
+use predicates::prelude::*;
+use predicates::str::{contains, is_empty};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+/// Allocates, frees most of it, and waits.
+const FREED: &str = r#"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(void) {
+    static char *blocks[4000];
+    for (int i = 0; i < 4000; i++) blocks[i] = memset(malloc(4000), 'x', 4000);
+    for (int i = 0; i < 3999; i++) free(blocks[i]);
+    puts("ready");
+    fflush(stdout);
+    if (getenv("INTERRUPT")) raise(SIGINT);
+    if (!getenv("AT_ONCE")) pause();
+    return 7;
+}
+"#;
+
+struct Running {
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Running {
+    fn start(flags: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
+        let directory = tempdir().unwrap();
+        let path = compile(directory.path(), "freed-but-kept", FREED, flags)?;
+        let mut child = Command::new(path)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Some(Self { child, _directory: directory })
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn object(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+fn assert_sums(object: &Value) {
+    let rows = object["rows"].as_array().unwrap();
+    let sum: u64 = rows.iter().map(|row| row["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(Some(sum), object["rss_bytes"].as_u64());
+}
+
+#[test]
+fn the_account_is_given_as_json_and_as_text() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let object = object(&output);
+    assert_eq!(object["schema"], "heapwise.explain/1");
+    assert_eq!(object["pid"], running.child.id());
+    assert!(object["allocator"].as_str().unwrap().starts_with("glibc 2."));
+    assert_eq!(object["verdict"]["situation"], "pinned_break");
+    assert!(object["trim_gain_bytes"].as_u64().unwrap() > 15_000_000);
+    assert_eq!(object["rss_bytes"], object["kernel"]["smaps_rollup_rss_bytes"]);
+    assert_sums(&object);
+    heapwise()
+        .args(["explain", "--top-holder", "--bytes", &running.pid()])
+        .assert()
+        .code(0)
+        .stderr(is_empty())
+        .stdout(
+            contains("pins the heap").and(contains("right below the top")).and(contains("|xxxx")),
+        )
+        .stdout(contains("leak").not());
+}
+
+#[test]
+fn a_program_on_our_heap_is_read_too() {
+    if !has_library() {
+        return;
+    }
+    let environment = [("LD_PRELOAD", env!("HEAPWISE_SO")), ("HEAPWISE_PURGE", "0")];
+    let Some(running) = Running::start(&[], &environment) else { return };
+    let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let object = object(&output);
+    assert_eq!(object["allocator"], "heapwise");
+    assert!(object["trim_gain_bytes"].as_u64().unwrap() > 15_000_000);
+    assert_sums(&object);
+}
+
+#[test]
+fn a_condition_that_holds_gives_1() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    for (condition, code) in
+        [("reclaimable>20%", 1), ("reclaimable>99.9%", 0), ("live_user<1M", 1), ("rss>1G", 0)]
+    {
+        heapwise().args(["explain", "--fail-if", condition, &running.pid()]).assert().code(code);
+    }
+    heapwise().args(["explain", "--fail-if", "nonsense", &running.pid()]).assert().code(2);
+}
+
+#[test]
+fn a_name_will_do_if_only_one_has_it() {
+    let Some(first) = Running::start(&["-DA"], &[]) else { return };
+    let found = heapwise().args(["explain", "freed-but-kept"]).output().unwrap();
+    // Other tests run the same program meanwhile.
+    assert!(matches!(found.status.code(), Some(0 | 2)), "{found:?}");
+    let Some(second) = Running::start(&[], &[]) else { return };
+    heapwise()
+        .args(["explain", "freed-but-kept"])
+        .assert()
+        .code(2)
+        .stderr(contains(first.pid()).and(contains(second.pid())));
+}
+
+#[test]
+fn nobody_there_gives_3() {
+    for command in ["explain", "maps", "bins"] {
+        for target in ["4294967295", "no-such-process-name"] {
+            heapwise().args([command, target]).assert().code(3).stderr(contains("no process"));
+        }
+    }
+    heapwise().arg("explain").assert().code(2);
+}
+
+#[test]
+fn what_is_not_permitted_gives_4_and_the_kernels_totals() {
+    // Another user's process, looked at by nobody: only root can arrange that.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let Some(running) = Running::start(&[], &[]) else { return };
+    let output = Command::new(program())
+        .args(["explain", "--json", &running.pid()])
+        .uid(65534)
+        .gid(65534)
+        .output();
+    // The build directory may be closed to nobody.
+    let Ok(output) = output else { return };
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{words}");
+    assert!(words.contains("CAP_SYS_PTRACE"), "{words}");
+    let object = object(&output);
+    assert!(object["rss_bytes"].as_u64().unwrap() > 15_000_000);
+    assert_sums(&object);
+}
+
+#[test]
+fn an_allocator_that_is_not_read_gives_5_and_the_mappings() {
+    let Some(running) = Running::start(&["-static"], &[]) else { return };
+    let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("statically linked glibc"));
+    let object = object(&output);
+    assert_eq!(object["verdict"]["situation"], "heap_unread");
+    assert_sums(&object);
+}
+
+#[test]
+fn a_program_is_explained_at_its_end_and_on_interrupt() {
+    let directory = tempdir().unwrap();
+    let Some(path) = compile(directory.path(), "freed", FREED, &[]) else { return };
+    let output = heapwise()
+        .args(["explain", "--json", "--"])
+        .arg(&path)
+        .env("AT_ONCE", "1")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let object: Value = serde_json::from_str(text.strip_prefix("ready\n").unwrap()).unwrap();
+    assert!(object["trim_gain_bytes"].as_u64().unwrap() > 15_000_000);
+    assert_sums(&object);
+    heapwise()
+        .args(["explain", "--"])
+        .arg(&path)
+        .env("INTERRUPT", "1")
+        .assert()
+        .code(0)
+        .stderr(contains("interrupted"))
+        .stdout(contains("the sum to the byte").count(1));
+    heapwise().args(["explain", "--", "no-such-program-here"]).assert().code(127);
+    heapwise().args(["explain", "--", "/etc/passwd"]).assert().code(126);
+}
+
+#[test]
+fn maps_says_what_each_mapping_is() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    heapwise().args(["maps", &running.pid()]).assert().code(0).stdout(
+        contains("main heap (arena 0)")
+            .and(contains("stack of thread"))
+            .and(contains("code of "))
+            .and(contains("free")),
+    );
+    let output = heapwise().args(["maps", "--json", &running.pid()]).output().unwrap();
+    let object = object(&output);
+    assert_eq!(object["schema"], "heapwise.maps/1");
+    let mappings = object["mappings"].as_array().unwrap();
+    let sum: u64 = mappings.iter().map(|mapping| mapping["resident_bytes"].as_u64().unwrap()).sum();
+    assert_eq!(Some(sum), object["rss_bytes"].as_u64());
+}
+
+#[test]
+fn bins_shows_what_is_ready() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    heapwise().args(["bins", &running.pid()]).assert().code(0).stdout(
+        contains("arena 0").and(contains("unsorted")).and(contains("sound")).and(contains("top")),
+    );
+    let output = heapwise().args(["bins", "--json", &running.pid()]).output().unwrap();
+    let object = object(&output);
+    assert_eq!(object["schema"], "heapwise.bins/1");
+    let bins = object["arenas"][0]["bins"].as_array().unwrap();
+    assert!(bins.iter().all(|bin| bin["inconsistencies"] == 0));
+    let bytes: u64 = bins.iter().map(|bin| bin["bytes"].as_u64().unwrap()).sum();
+    assert!(bytes > 15_000_000, "{bytes}");
+}
