@@ -19,6 +19,9 @@ use heapwise_layout::size::{
 };
 use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD};
 
+/// How often a thread that can have no arena looks for one that it may use.
+const PATIENCE: u32 = 16;
+
 /// A live chunk in a heap, its header checked.
 #[derive(Clone, Copy)]
 struct Live<'a> {
@@ -132,17 +135,31 @@ impl<O: Os> Allocator<O> {
         if cache.mode.load(Relaxed) != MODE_DEAD {
             return take(self.arena_of(cache));
         }
-        // No arena of its own: any that has no owner, or whose owner sleeps.
-        self.arenas().find_map(|arena| {
-            let held = self.try_hold(arena)?;
-            if !held.may_edit() {
+        // No arena of its own: any that has no owner, or whose owner sleeps. One that
+        // runs may soon do so: memory is short, and a moment cheaper than a failure.
+        for _ in 0..PATIENCE {
+            let mut hope = false;
+            for arena in self.arenas() {
+                let Some(held) = self.try_hold(arena) else {
+                    hope = true;
+                    continue;
+                };
+                if !held.may_edit() {
+                    hope = true;
+                    continue;
+                }
+                held.drain_inbox(None);
+                if let Some(taken) = held.take(size) {
+                    held.mark_live(taken.chunk);
+                    return Some(taken);
+                }
+            }
+            if !hope {
                 return None;
             }
-            held.drain_inbox(None);
-            let taken = held.take(size)?;
-            held.mark_live(taken.chunk);
-            Some(taken)
-        })
+            self.os.pause();
+        }
+        None
     }
 
     /// calloc. 0 if memory ran out or the product overflows.

@@ -107,6 +107,9 @@ pub unsafe trait Os: Sync {
     /// Wakes one sleeper on `word`.
     fn wake(&self, word: &AtomicU32);
 
+    /// Lets other threads run for about a millisecond, where there are any.
+    fn pause(&self) {}
+
     /// Asks for the idle helper, which calls [`crate::Allocator::tick`] until that returns false.
     /// False if there can be none.
     fn start_helper(&self) -> bool;

@@ -148,7 +148,7 @@ pub fn resident_bytes(span: Span) -> usize {
 
 /// A pointer to `address`.
 #[must_use]
-pub const fn address<T>(address: usize) -> *mut T {
+pub fn address<T>(address: usize) -> *mut T {
     std::ptr::with_exposed_provenance_mut(address)
 }
 

@@ -151,7 +151,7 @@ impl World {
     fn exit(&self, index: usize) {
         let thread = self.enter(index);
         self.alloc.detach(&thread.slot);
-        if thread.id % 2 == 0 {
+        if thread.id.is_multiple_of(2) {
             // A destructor that runs later still.
             self.malloc(index, 100);
             if let Some(block) = self.pick(0x8001) {
@@ -188,7 +188,7 @@ impl World {
     }
 
     /// From now on other threads run while one is in the kernel.
-    pub(crate) fn interrupt_calls(self: &Box<Self>) {
+    pub(crate) fn interrupt_calls(&self) {
         if self.setup.interrupt_one_in == 0 {
             return;
         }
@@ -222,7 +222,7 @@ impl World {
         let all_free = self.alloc.arenas().all(|a| a.lock.load(Relaxed) == 0);
         let index = word as usize >> 8 & 0xff;
         let thread = self.enter(index);
-        if word % 3 == 0 || thread.id == caller || !table_free || !self.can_run(&thread.slot) {
+        if word.is_multiple_of(3) || thread.id == caller || !table_free || !self.can_run(&thread.slot) {
             self.alloc.tick();
             return;
         }

@@ -45,7 +45,7 @@ impl Space {
 
     /// Maps `bytes` at the highest place that is free, as Linux does.
     pub fn place(&mut self, bytes: usize, usable: bool) -> Option<usize> {
-        assert!(bytes > 0 && bytes % self.page_bytes == 0, "a mapping of {bytes} bytes");
+        assert!(bytes > 0 && bytes.is_multiple_of(self.page_bytes), "a mapping of {bytes} bytes");
         let mut end = self.span.end;
         let mut found = None;
         for (&start, area) in self.areas.iter().rev() {
@@ -67,7 +67,7 @@ impl Space {
     /// # Panics
     /// If it is not.
     pub fn assert_owned(&self, span: Span, what: &str) {
-        let pages = span.start % self.page_bytes == 0 && span.end % self.page_bytes == 0;
+        let pages = span.start.is_multiple_of(self.page_bytes) && span.end.is_multiple_of(self.page_bytes);
         assert!(span.bytes() > 0 && pages, "{what} of {span:x?}: not whole pages");
         let mut at = span.start;
         let mut id = None;

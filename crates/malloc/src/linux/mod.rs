@@ -287,6 +287,12 @@ unsafe impl Os for Linux {
         unsafe { syscall(nr::FUTEX, [word.as_ptr().addr(), FUTEX_WAKE_PRIVATE, 1, 0, 0, 0]) };
     }
 
+    fn pause(&self) {
+        let time = Timespec { seconds: 0, nanoseconds: 1_000_000 };
+        // SAFETY: a timespec; nothing is written.
+        unsafe { syscall(nr::NANOSLEEP, [(&raw const time).addr(), 0, 0, 0, 0, 0]) };
+    }
+
     fn start_helper(&self) -> bool {
         helper::start()
     }

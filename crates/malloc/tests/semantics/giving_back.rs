@@ -29,7 +29,9 @@ fn a_top_over_the_trim_threshold_lowers_the_break() {
         let top = world.alloc.figures().top.bytes;
         assert!(top < (128 << 10) + 32 + 2 * PAGE, "{top}");
     }
-    assert!(!lowered.is_empty() && lowered.iter().all(|&d| d < 0 && d as usize % PAGE == 0));
+    assert!(
+        !lowered.is_empty() && lowered.iter().all(|&d| d < 0 && (d as usize).is_multiple_of(PAGE))
+    );
     world.check();
     world.finish();
 }
