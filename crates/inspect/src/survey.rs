@@ -245,7 +245,11 @@ fn walk_glibc(
     before: &Heaps,
     options: Options,
 ) -> Heaps {
-    let Some(found) = glibc.found else { return Heaps::default() };
+    let Some(found) = glibc.found else {
+        // Without a heap there is nothing to find; with one, something was missed.
+        let is_missed = before.claims.is_empty() && seen.maps.iter().any(Mapping::is_break);
+        return Heaps { unseen: is_missed, ..Heaps::default() };
+    };
     let mut taken = stacks(&seen.threads);
     taken.extend(before.claims.iter().map(|claim| claim.span));
     taken.sort_unstable();
@@ -261,14 +265,15 @@ fn walk_glibc(
         paint: options.paint,
         bins: options.bins,
     };
-    ground.survey().unwrap_or_else(|| Heaps { flaws: 1, ..Heaps::default() })
+    ground.survey().unwrap_or_else(|| Heaps { unseen: true, ..Heaps::default() })
 }
 
 fn is_whole(heaps: &Heaps) -> bool {
-    heaps
-        .arenas
-        .iter()
-        .all(|arena| arena.is_whole() && (arena.system_bytes == 0 || !arena.heaps.is_empty()))
+    !heaps.unseen
+        && heaps
+            .arenas
+            .iter()
+            .all(|arena| arena.is_whole() && (arena.system_bytes == 0 || !arena.heaps.is_empty()))
 }
 
 /// The library's own data; of a program that we are linked into, the published state.
@@ -310,6 +315,7 @@ fn join(mut first: Heaps, second: Heaps) -> Heaps {
     first.mapped.chunks += second.mapped.chunks;
     first.mapped.bytes += second.mapped.bytes;
     first.flaws += second.flaws;
+    first.unseen |= second.unseen;
     first
 }
 

@@ -13,6 +13,8 @@ use crate::span::Span;
 
 /// Bins of an arena.
 const BIN_PAIRS: usize = 127;
+/// So many of them must be sound for their shape alone to be believed.
+const SOUND_BINS: usize = 64;
 /// More arenas than any process has.
 pub const MAX_ARENAS: usize = 1 << 16;
 /// The dynamic threshold never rises above this (32 MiB), unless set by hand.
@@ -68,12 +70,12 @@ pub fn find(memory: &impl Read, table: &Table, search: &Search<'_>) -> Option<Fo
         .symbols
         .main_arena
         .map(|offset| search.base.wrapping_add(offset))
-        .filter(|&arena| is_main_arena(memory, table, arena));
+        .filter(|&arena| is_main_arena(memory, table, arena, 0));
     let main_arena = by_symbol.or_else(|| {
         let candidates = search.data.iter().flat_map(|span| bins_positions(*span));
         candidates
             .filter_map(|bins| bins.checked_sub(table.bins))
-            .find(|&arena| is_main_arena(memory, table, arena))
+            .find(|&arena| is_main_arena(memory, table, arena, SOUND_BINS))
     })?;
     let mp = search
         .symbols
@@ -89,26 +91,39 @@ fn bins_positions(span: Span) -> impl Iterator<Item = usize> {
     (span.start.next_multiple_of(8)..last).step_by(8)
 }
 
-fn is_main_arena(memory: &impl Read, table: &Table, arena: usize) -> bool {
-    are_bins(memory, arena.wrapping_add(table.bins))
-        && ring(memory, table, arena).is_some_and(|ring| !ring.is_empty())
+/// Whether an arena stands at `arena`; `sound`: so many of its bins must come back to themselves.
+fn is_main_arena(memory: &impl Read, table: &Table, arena: usize, sound: usize) -> bool {
+    let bins = arena.wrapping_add(table.bins);
+    let top = bins.checked_add_signed(from_bins::TOP).and_then(|at| memory.word(at));
+    are_bins(memory, bins, sound)
+        && top.is_some_and(|top| top != 0 && top % 8 == 0)
+        && ring(memory, table, arena).is_some()
 }
 
-/// Whether 127 rings stand at `bins`.
-fn are_bins(memory: &impl Read, bins: usize) -> bool {
-    let pair_of = |index: usize| {
-        let at = bins.checked_add(index * 16)?;
-        Some((at.wrapping_sub(16), memory.word(at)? as usize, memory.word(at + 8)? as usize))
-    };
-    (0..BIN_PAIRS).all(|index| {
-        let Some((ring, fd, bk)) = pair_of(index) else { return false };
-        if (fd, bk) == (ring, ring) {
-            return true;
+/// Whether 127 rings stand at `bins`. All are pairs of pointers; at least `sound` of them
+/// come back: in a process that allocates meanwhile, those in use may not.
+fn are_bins(memory: &impl Read, bins: usize, sound: usize) -> bool {
+    let mut found = 0;
+    for index in 0..BIN_PAIRS {
+        let Some(at) = bins.checked_add(index * 16) else { return false };
+        let ring = at.wrapping_sub(16);
+        let (Some(fd), Some(bk)) = (memory.word(at), memory.word(at + 8)) else { return false };
+        if fd == 0 || bk == 0 || fd % 8 != 0 || bk % 8 != 0 {
+            return false;
         }
-        let back = fd.checked_add(24).and_then(|at| memory.word(at));
-        let forth = bk.checked_add(16).and_then(|at| memory.word(at));
-        fd != 0 && back == Some(ring as u64) && forth == Some(ring as u64)
-    })
+        if fd == ring as u64 && bk == ring as u64 {
+            found += 1;
+            continue;
+        }
+        // Too many strangers already: no need to follow them all.
+        if index - found.min(index) > BIN_PAIRS - sound {
+            return false;
+        }
+        let back = (fd as usize).checked_add(24).and_then(|at| memory.word(at));
+        let forth = (bk as usize).checked_add(16).and_then(|at| memory.word(at));
+        found += usize::from(back == Some(ring as u64) && forth == Some(ring as u64));
+    }
+    found >= sound
 }
 
 /// The arenas that `next` leads through, main first; `None` if it does not come back.

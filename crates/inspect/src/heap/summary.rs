@@ -121,6 +121,8 @@ pub struct Heaps {
     pub mapped: Count,
     /// Mapped chunks by the allocator's own counter, where it could be read.
     pub mapped_told: Option<Count>,
+    /// There are heaps that could not be found.
+    pub unseen: bool,
     /// Inconsistencies outside of arenas.
     pub flaws: usize,
 }

@@ -114,6 +114,22 @@ static void shape_blocked(void) {
     for (size_t i = 0; i < held_count; i += 2) give_back(i);
 }
 
+/* A heap that never rests: a second thread trades blocks for others all the time. */
+static void *busy_body(void *argument) {
+    for (;;) {
+        size_t i = next_random() % 50000;
+        free(held[i]);
+        held[i] = block(16 + next_random() % 700);
+    }
+    return argument;
+}
+
+static void shape_busy(void) {
+    pthread_t thread;
+    for (int i = 0; i < 50000; i++) hold(block(16 + next_random() % 700));
+    pthread_create(&thread, NULL, busy_body, NULL);
+}
+
 static pthread_barrier_t ready;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -196,11 +212,15 @@ int main(int count, char **arguments) {
         {"holes", shape_holes},     {"pinned", shape_pinned},   {"gaps", shape_gaps},
         {"lists", shape_lists},     {"live", shape_live},       {"mapped", shape_mapped},
         {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"threads", shape_threads},
+        {"busy", shape_busy},
     };
     if (count < 2) return 2;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcmp(arguments[1], shapes[i].name)) shapes[i].make();
-    figures();
+    if (strcmp(arguments[1], "busy"))
+        figures();
+    else if (write(1, "busy=1\n", 7) < 0)
+        return 5;
     char command[64];
     ssize_t got;
     while ((got = read(0, command, sizeof command)) > 0) {
