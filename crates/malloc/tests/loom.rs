@@ -106,32 +106,43 @@ impl Nodes {
 }
 
 /// Threads push batches while another takes: every node arrives once, batches in order.
+///
+/// The first thread pushes and a later one takes, not the other way round: loom
+/// remembers only the last access to a word, and the look before a push would
+/// hide the taker's from it.
 fn batches_arrive(batches: &'static [&'static [usize]]) {
-    loom::model(move || {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(if batches.len() > 2 { 2 } else { 5 });
+    model.check(move || {
         let shared = Arc::new((Word(AtomicUsize::new(0)), Nodes::new()));
-        let pushers: Vec<_> = batches
+        let send = |shared: &(Word<AtomicUsize>, Nodes), batch: &[usize]| {
+            let (head, nodes) = shared;
+            for pair in batch.windows(2) {
+                nodes.link(pair[0], pair[1]);
+            }
+            let last = batch[batch.len() - 1];
+            push(head, batch[0], |old| nodes.link(last, old));
+        };
+        let taker = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (head, nodes) = &*shared;
+                let mut taken = nodes.list(take_all(head));
+                taken.extend(nodes.list(take_all(head)));
+                taken
+            })
+        };
+        let pushers: Vec<_> = batches[1..]
             .iter()
             .map(|batch| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || {
-                    let (head, nodes) = &*shared;
-                    for pair in batch.windows(2) {
-                        nodes.link(pair[0], pair[1]);
-                    }
-                    let last = batch[batch.len() - 1];
-                    push(head, batch[0], |old| nodes.link(last, old));
-                })
+                thread::spawn(move || send(&shared, batch))
             })
             .collect();
-        let (head, nodes) = &*shared;
-        let mut arrived = Vec::new();
-        for _ in 0..2 {
-            arrived.extend(nodes.list(take_all(head)));
-        }
-        for pusher in pushers {
-            pusher.join().unwrap();
-        }
-        arrived.extend(nodes.list(take_all(head)));
+        send(&shared, batches[0]);
+        let mut arrived = taker.join().unwrap();
+        pushers.into_iter().for_each(|p| p.join().unwrap());
+        arrived.extend(shared.1.list(take_all(&shared.0)));
         for batch in batches {
             let at = arrived.iter().position(|node| *node == batch[0]).expect("a batch arrives");
             assert_eq!(&arrived[at..at + batch.len()], *batch, "in one piece");

@@ -18,6 +18,7 @@ pub mod host;
 pub mod op;
 pub mod os;
 pub mod pattern;
+pub mod real;
 pub mod replay;
 pub mod rng;
 pub mod script;
