@@ -222,7 +222,11 @@ impl World {
         let all_free = self.alloc.arenas().all(|a| a.lock.load(Relaxed) == 0);
         let index = word as usize >> 8 & 0xff;
         let thread = self.enter(index);
-        if word.is_multiple_of(3) || thread.id == caller || !table_free || !self.can_run(&thread.slot) {
+        if word.is_multiple_of(3)
+            || thread.id == caller
+            || !table_free
+            || !self.can_run(&thread.slot)
+        {
             self.alloc.tick();
             return;
         }

@@ -67,7 +67,8 @@ impl Space {
     /// # Panics
     /// If it is not.
     pub fn assert_owned(&self, span: Span, what: &str) {
-        let pages = span.start.is_multiple_of(self.page_bytes) && span.end.is_multiple_of(self.page_bytes);
+        let pages =
+            span.start.is_multiple_of(self.page_bytes) && span.end.is_multiple_of(self.page_bytes);
         assert!(span.bytes() > 0 && pages, "{what} of {span:x?}: not whole pages");
         let mut at = span.start;
         let mut id = None;
