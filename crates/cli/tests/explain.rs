@@ -48,6 +48,11 @@ impl Running {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
+        // Until it waits it may still fault pages in.
+        let stat = format!("/proc/{}/stat", child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Some(Self { child, _directory: directory })
     }
 

@@ -88,6 +88,11 @@ impl Target {
             .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
             .collect();
         assert!(!self.truth.is_empty(), "it ended: {line:?}");
+        // Until it waits it may still fault pages in.
+        let stat = format!("/proc/{}/stat", self.pid());
+        while !std::fs::read_to_string(&stat).expect("it lives").contains(") S ") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 }
 
