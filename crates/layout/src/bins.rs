@@ -72,4 +72,38 @@ mod tests {
         assert_eq!(bin_index(1024), 64);
         assert_eq!(bin_index(usize::MAX >> 20), 126);
     }
+
+    #[test]
+    fn ranges_begin_where_glibcs_do() {
+        let firsts = [
+            (1024, 64),
+            (1088, 65),
+            (3072, 96),
+            (3136, 97),
+            (3584, 98),
+            (10_752, 112),
+            (12_288, 113),
+            (40_960, 120),
+            (65_536, 121),
+            (163_840, 124),
+            (262_144, 125),
+            (524_288, 126),
+            (786_432, 126),
+        ];
+        for (size, index) in firsts {
+            assert_eq!(bin_index(size), index, "size {size}");
+            if size != 786_432 && size > 1024 {
+                assert_eq!(bin_index(size - ALIGNMENT), index - 1, "below {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn fastbins_hold_one_size_each() {
+        for index in 0..FASTBINS {
+            assert_eq!(fast_index(MIN_CHUNK + index * ALIGNMENT), index);
+        }
+        assert_eq!(MAX_FAST_CHUNK, 176);
+        assert_eq!(fast_index(MAX_FAST_CHUNK), FASTBINS - 1);
+    }
 }

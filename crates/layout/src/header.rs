@@ -152,6 +152,31 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_size_leaves_the_tag_alone() {
+        let header = Header::new(SIZE_MASK as usize, FLAGS);
+        assert_eq!((header.size(), header.tag()), (SIZE_MASK as usize, 0));
+        assert_eq!(header.0 & 8, 0, "bit 3 is unused");
+    }
+
+    #[test]
+    fn debug_names_size_flags_and_tag() {
+        extern crate std;
+        let header = Header(0xab << TAG_SHIFT | 64 | PREV_IN_USE | MAPPED);
+        assert_eq!(std::format!("{header:?}"), "Header(64 -MP tag 00ab)");
+    }
+
+    #[test]
+    fn a_tag_depends_on_every_bit_of_the_secret() {
+        for bit in 0..64 {
+            let differing = (32..32 + 16 * 512)
+                .step_by(16)
+                .filter(|&size| tag_of(0x5eed, size) != tag_of(0x5eed ^ 1 << bit, size))
+                .count();
+            assert!(differing > 500, "bit {bit}: {differing} of 512");
+        }
+    }
+
+    #[test]
     fn tags_are_spread_and_never_zero() {
         let mut seen = [0u32; 256];
         for size in (32..1 << 20).step_by(16) {

@@ -144,3 +144,15 @@ const _: () = assert!(core::mem::size_of::<ReportHeader>() <= REPORT_HEADER_BYTE
 pub const fn slot_offset(index: usize) -> usize {
     REPORT_HEADER_BYTES + index * REPORT_SLOT_BYTES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_fill_the_file() {
+        assert_eq!(slot_offset(0), REPORT_HEADER_BYTES);
+        assert_eq!(slot_offset(REPORT_SLOTS), REPORT_FILE_BYTES);
+        assert_eq!(&REPORT_MAGIC.to_le_bytes(), b"HWREPORT");
+    }
+}

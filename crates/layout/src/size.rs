@@ -104,6 +104,28 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_the_smallest_that_holds_the_request() {
+        for request in 0..70_000 {
+            let size = chunk_size(request).unwrap();
+            assert!(size.is_multiple_of(ALIGNMENT) && size - OVERHEAD_BYTES >= request);
+            assert!(size == MIN_CHUNK || size - ALIGNMENT - OVERHEAD_BYTES < request);
+        }
+    }
+
+    #[test]
+    fn a_bin_has_one_size_and_a_size_at_most_one_bin() {
+        let mut bins = 0;
+        for size in (0..MEDIUM_MAX_CHUNK + 200).step_by(ALIGNMENT) {
+            if let Some(bin) = cache_bin(size) {
+                assert_eq!(bin_size(bin), size);
+                bins += 1;
+            }
+        }
+        assert_eq!(bins, MEDIUM_FIRST_BIN + MEDIUM_CLASSES - 2);
+        assert_eq!((cache_bin(16), cache_bin(MEDIUM_MAX_CHUNK + 16)), (None, None));
+    }
+
+    #[test]
     fn medium_classes_cover_and_waste_at_most_an_eighth() {
         let mut previous = SMALL_MAX_CHUNK;
         for bin in MEDIUM_FIRST_BIN..MEDIUM_FIRST_BIN + MEDIUM_CLASSES {

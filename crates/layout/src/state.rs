@@ -378,3 +378,40 @@ impl Default for ProcessState {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::{offset_of, size_of};
+
+    #[test]
+    fn magics_read_as_text() {
+        assert_eq!(&PROCESS_MAGIC.to_le_bytes(), b"HEAPWISE");
+        assert_eq!(&ARENA_MAGIC.to_le_bytes(), b"HW ARENA");
+        assert_eq!(&HEAP_MAGIC.to_le_bytes(), b"HW HEAP.");
+    }
+
+    #[test]
+    fn the_fast_paths_read_one_line_besides_a_bin() {
+        assert!(offset_of!(Cache, range_lo) < 64);
+        assert!(offset_of!(Cache, range_span) < 64);
+        assert!(offset_of!(Cache, limit) < 64);
+        assert_eq!(CACHE_BINS_OFFSET % align_of::<CacheBin>(), 0);
+    }
+
+    #[test]
+    fn the_inbox_shares_its_line_with_nothing() {
+        assert_eq!(offset_of!(ArenaState, inbox) % 64, 0);
+        assert_eq!(size_of::<Inbox>(), 64);
+    }
+
+    #[test]
+    fn new_state_is_closed_and_empty() {
+        let arena = ArenaState::new();
+        assert_eq!(arena.cache.limit.load(core::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(arena.top.get(), 0);
+        let cache = Cache::new(MODE_DEAD);
+        assert!(cache.bins.iter().all(|bin| bin.head.get() == 0));
+        assert_eq!(ProcessState::new().magic.load(core::sync::atomic::Ordering::Relaxed), 0);
+    }
+}

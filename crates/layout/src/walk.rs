@@ -133,6 +133,57 @@ mod tests {
     }
 
     #[test]
+    fn fenceposts_close_a_stretch() {
+        let mut words = std::vec![0u64; 16];
+        words[1] = 64 | 1; //  0x00 free: the fencepost behind it says so
+        words[9] = 16; //      0x40
+        words[11] = 16 | 1; // 0x50
+        let stretch = Stretch { start: 0, end: 0x60, top: 0x1000 };
+        let mut seen = Vec::new();
+        walk(&Image(words), stretch, |v| {
+            seen.push(v.state);
+            true
+        })
+        .unwrap();
+        use ChunkState::*;
+        assert_eq!(seen, [Free, Fencepost, Fencepost]);
+    }
+
+    #[test]
+    fn the_visitor_ends_the_walk() {
+        let words = std::vec![0, 32 | 1, 0, 0, 0, 32 | 1, 0, 0, 0, 32 | 1, 0, 0];
+        let mut visits = 0;
+        let stretch = Stretch { start: 0, end: 96, top: 0x1000 };
+        walk(&Image(words), stretch, |_| {
+            visits += 1;
+            visits < 2
+        })
+        .unwrap();
+        assert_eq!(visits, 2);
+    }
+
+    #[test]
+    fn random_bytes_end_the_walk_in_bounds() {
+        let mut state = 1u64;
+        for _ in 0..2000 {
+            let mut word = || {
+                state =
+                    state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                // Sizes that often lead somewhere, and now and then nonsense.
+                if state >> 60 == 0 { state } else { state >> 40 & 0x1f7 }
+            };
+            let words: Vec<u64> = (0..256).map(|_| word()).collect();
+            let stretch = Stretch { start: 0, end: 2048, top: (word() & 0x7f0) as usize };
+            let mut visits = 0;
+            let _ = walk(&Image(words), stretch, |v| {
+                visits += 1;
+                v.chunk < 2048
+            });
+            assert!(visits <= 2048 / ALIGNMENT);
+        }
+    }
+
+    #[test]
     fn a_zero_size_ends_the_walk() {
         let stretch = Stretch { start: 0, end: 64, top: 1000 };
         assert_eq!(walk(&Image(std::vec![0; 8]), stretch, |_| true), Err(WalkError::BadSize(0)));
