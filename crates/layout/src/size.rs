@@ -130,7 +130,7 @@ mod tests {
         let mut previous = SMALL_MAX_CHUNK;
         for bin in MEDIUM_FIRST_BIN..MEDIUM_FIRST_BIN + MEDIUM_CLASSES {
             let size = medium_size(bin);
-            assert!(size > previous && size % ALIGNMENT == 0);
+            assert!(size > previous && size.is_multiple_of(ALIGNMENT));
             for probe in (previous + 16..=size).step_by(16) {
                 assert_eq!(medium_bin(probe), bin, "chunk {probe}");
                 assert!((size - probe) * 8 <= probe, "chunk {probe} in {size}");
