@@ -121,7 +121,8 @@ static void forged(void)
 /* Any address: near the heap, near a mapping, or anywhere. */
 static void pointer(void)
 {
-    uintptr_t near_heap = (uintptr_t)sbrk(0) - (1 << 20) + next_random() % (64 << 20);
+    /* Above the break: below it, it might be a live chunk's own pointer. */
+    uintptr_t near_heap = (uintptr_t)sbrk(0) + next_random() % (64 << 20);
     uintptr_t near_stack = (uintptr_t)&near_heap + next_random() % (64 << 20) - (32 << 20);
     uintptr_t near_libc = (uintptr_t)&printf + next_random() % (64 << 20) - (32 << 20);
     uintptr_t anywhere = next_random() >> (next_random() % 40);
