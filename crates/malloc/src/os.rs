@@ -72,8 +72,8 @@ pub unsafe trait Os: Sync {
     /// `old` is a whole mapping of the caller; on success it is gone.
     unsafe fn remap(&self, old: Span, new_bytes: usize) -> Option<usize>;
 
-    /// Gives the pages of `ranges` back but keeps the addresses: they read as zero afterwards.
-    /// Returns false if the kernel refused (the contents are then unknown).
+    /// Gives the pages of `ranges` back but keeps the addresses: they read as zero afterwards,
+    /// also where the kernel refused. Then it returns false.
     ///
     /// # Safety
     /// Nothing in the ranges is in use.
