@@ -11,8 +11,8 @@ use heapwise_testkit::host::address;
 use heapwise_testkit::pattern::first_nonzero;
 use heapwise_testkit::real::{Parcel, RealOs};
 use heapwise_testkit::rng::Rng;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 const WORKERS: usize = 6;
@@ -21,8 +21,10 @@ struct Stage {
     alloc: Box<Allocator<RealOs>>,
     /// Blocks on their way from one thread to another.
     post: [Mutex<Vec<Parcel>>; WORKERS],
-    barrier: Barrier,
+    /// Workers that have arrived at a barrier, ever.
+    arrived: AtomicU64,
     end: AtomicBool,
+    failed: AtomicBool,
     calls: AtomicU64,
 }
 
@@ -35,8 +37,9 @@ fn stage(settings: &[(Setting, usize)]) -> Stage {
     Stage {
         alloc,
         post: [const { Mutex::new(Vec::new()) }; WORKERS],
-        barrier: Barrier::new(WORKERS),
+        arrived: AtomicU64::new(0),
         end: AtomicBool::new(false),
+        failed: AtomicBool::new(false),
         calls: AtomicU64::new(0),
     }
 }
@@ -160,10 +163,30 @@ impl Worker<'_> {
     }
 
     fn everybody_ends(&self) -> bool {
-        self.stage.barrier.wait();
+        self.stage.meet();
         let end = self.stage.end.load(Relaxed);
-        self.stage.barrier.wait();
+        self.stage.meet();
         end
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stage.failed.store(true, Relaxed);
+        }
+    }
+}
+
+impl Stage {
+    /// Waits for all workers; unlike the standard barrier not for one that has failed.
+    fn meet(&self) {
+        let number = self.arrived.fetch_add(1, Relaxed);
+        let all = (number / WORKERS as u64 + 1) * WORKERS as u64;
+        while self.arrived.load(Relaxed) < all {
+            assert!(!self.failed.load(Relaxed), "another worker has failed");
+            std::thread::sleep(Duration::from_micros(100));
+        }
     }
 }
 
