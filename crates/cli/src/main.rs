@@ -4,6 +4,7 @@ mod bins;
 mod cli;
 mod doctor;
 mod explain;
+mod exporter;
 mod failure;
 mod lab;
 mod library;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Maps(args) => maps::run(args),
         Command::Bins(args) => bins::run(args),
+        Command::Exporter(args) => exporter::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

@@ -84,9 +84,13 @@ fn every_decision_is_listed() {
     let folder = root().join("docs/adr");
     let Ok(list) = fs::read_to_string(folder.join("README.md")) else { return };
     let records = files(&folder, "md").into_iter().filter(|path| !path.ends_with("README.md"));
-    for (number, path) in (1..).zip(records) {
+    let mut numbers = std::collections::BTreeSet::new();
+    for path in records {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        assert!(name.starts_with(&format!("{number:04}-")), "{name}: the next is {number:04}");
+        let number = name.split_once('-').and_then(|(number, _)| number.parse::<u32>().ok());
+        let number = number.filter(|_| name.as_bytes().get(4) == Some(&b'-'));
+        assert!(number.is_some(), "{name}: decisions are called NNNN-what.md");
+        assert!(numbers.insert(number), "{name}: the number is taken");
         assert!(list.contains(&format!("({name})")), "docs/adr/README.md does not list {name}");
     }
 }

@@ -7,7 +7,7 @@ mod json;
 pub mod target;
 mod text;
 mod watched;
-mod words;
+pub mod words;
 
 use std::ffi::OsString;
 use std::io::Write;

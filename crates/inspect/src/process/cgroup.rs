@@ -16,6 +16,13 @@ pub struct Cgroup {
     pub usage: usize,
 }
 
+/// Names of all groups of a process, as in `/proc/PID/cgroup`: `/` in version 2 without any.
+#[must_use]
+pub fn names(pid: u32) -> Vec<String> {
+    let text = read_text(pid, "cgroup").unwrap_or_default();
+    text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(str::to_owned).collect()
+}
+
 /// The memory group of a process, if it can be read.
 #[must_use]
 pub fn of(pid: u32) -> Option<Cgroup> {

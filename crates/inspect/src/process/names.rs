@@ -13,31 +13,61 @@ pub struct Candidate {
     pub command: String,
 }
 
-/// Processes whose name, program file or script is `name`, ourselves left out.
+/// What a process is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Its number.
+    pub pid: u32,
+    /// Its name (`comm`): 15 bytes at most, and the process may change it.
+    pub comm: String,
+    /// File name of its program, where it may be read; kernel threads have none.
+    pub executable: Option<String>,
+}
+
+impl Names {
+    /// Whether a user who types `name` may mean it.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.comm == name || self.executable.as_deref() == Some(name)
+    }
+
+    /// Its command line with blanks between the arguments, or its name in brackets.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let command = fs::read(path(self.pid, "cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
+        if command.is_empty() { format!("[{}]", self.comm) } else { command }
+    }
+}
+
+/// All processes by number, ourselves left out.
 #[must_use]
-pub fn find(name: &str) -> Vec<Candidate> {
+pub fn all() -> Vec<Names> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let mut found: Vec<Candidate> = entries
+    let mut found: Vec<Names> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|&pid: &u32| pid != std::process::id())
-        .filter_map(|pid| candidate(pid, name))
+        .filter_map(of)
         .collect();
-    found.sort_by_key(|candidate| candidate.pid);
+    found.sort_by_key(|names| names.pid);
     found
 }
 
-fn candidate(pid: u32, name: &str) -> Option<Candidate> {
-    let comm = fs::read_to_string(path(pid, "comm")).ok()?;
-    let comm = comm.trim_end();
+/// What process `pid` is called; `None` if there is no such process.
+#[must_use]
+pub fn of(pid: u32) -> Option<Names> {
+    let comm = fs::read(path(pid, "comm")).ok()?;
+    let comm = String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned();
     let executable = fs::read_link(path(pid, "exe")).ok();
     let executable = executable.as_deref().and_then(|path| path.file_name()?.to_str());
-    if comm != name && executable != Some(name) {
-        return None;
-    }
-    let command = fs::read(path(pid, "cmdline")).unwrap_or_default();
-    let command = String::from_utf8_lossy(&command).replace('\0', " ").trim_end().to_owned();
-    let command = if command.is_empty() { format!("[{comm}]") } else { command };
-    Some(Candidate { pid, command })
+    Some(Names { pid, comm, executable: executable.map(str::to_owned) })
+}
+
+/// Processes whose name or program file is `name`, ourselves left out.
+#[must_use]
+pub fn find(name: &str) -> Vec<Candidate> {
+    let named = all().into_iter().filter(|names| names.is(name));
+    named.map(|names| Candidate { pid: names.pid, command: names.command() }).collect()
 }
 
 #[cfg(test)]
@@ -45,5 +75,12 @@ mod tests {
     #[test]
     fn a_name_that_nobody_has_finds_nobody() {
         assert!(super::find("no process is called like this").is_empty());
+    }
+
+    #[test]
+    fn our_own_name_is_known_but_not_listed() {
+        let own = super::of(std::process::id()).unwrap();
+        assert!(own.is(own.executable.as_deref().unwrap()));
+        assert!(super::all().iter().all(|names| names.pid != own.pid));
     }
 }
