@@ -131,9 +131,7 @@ mod tests {
         page.push(&RSS, vec![("name", "a\"b\\c\nd}".into())], 9_007_199_254_740_991.0);
         page.push(&LOOKS, Vec::new(), 3.0);
         let open = encode(&page, Format::OpenMetrics);
-        assert!(
-            open.contains("heapwise_rss_bytes{name=\"a\\\"b\\\\c\\nd}\"} 9007199254740991\n")
-        );
+        assert!(open.contains("heapwise_rss_bytes{name=\"a\\\"b\\\\c\\nd}\"} 9007199254740991\n"));
         assert!(open.contains("# TYPE heapwise_exporter_looks counter\n"));
         assert!(open.contains("heapwise_exporter_looks_total 3\n") && open.ends_with("# EOF\n"));
         let plain = encode(&page, Format::Plain);
