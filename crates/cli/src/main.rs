@@ -3,6 +3,7 @@
 mod bins;
 mod cli;
 mod doctor;
+mod exit;
 mod explain;
 mod exporter;
 mod failure;
@@ -12,7 +13,9 @@ mod maps;
 mod pages;
 mod report;
 mod run;
+mod snapshot;
 mod table;
+mod target;
 mod tunables;
 mod units;
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Maps(args) => maps::run(args),
         Command::Bins(args) => bins::run(args),
         Command::Exporter(args) => exporter::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),
@@ -54,6 +58,11 @@ pub fn complain(message: &str) {
     const NAME: Style = AnsiColor::Red.on_default().bold();
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(anstream::stderr(), "{NAME}heapwise:{NAME:#} {message}");
+}
+
+/// One line on standard error that is no complaint.
+pub fn remark(message: &str) {
+    let _ = writeln!(anstream::stderr(), "heapwise: {message}");
 }
 
 /// `heapwise lib`, for `LD_PRELOAD=$(heapwise lib) PROGRAM`.

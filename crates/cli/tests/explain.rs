@@ -243,3 +243,97 @@ fn bins_shows_what_is_ready() {
     let bytes: u64 = bins.iter().map(|bin| bin["bytes"].as_u64().unwrap()).sum();
     assert!(bytes > 15_000_000, "{bytes}");
 }
+
+/// What does not differ from look to look.
+fn without_time(mut object: Value) -> Value {
+    for name in ["taken_unix_ms", "took_ns", "verdict", "cgroup"] {
+        object.as_object_mut().unwrap().remove(name);
+    }
+    object
+}
+
+#[test]
+fn a_snapshot_tells_what_the_process_told() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    let directory = tempdir().unwrap();
+    let file = directory.path().join("look.hws");
+    heapwise()
+        .args(["snapshot", &running.pid(), "-o"])
+        .arg(&file)
+        .assert()
+        .code(0)
+        .stdout(is_empty())
+        .stderr(contains("look.hws"));
+    for arguments in [
+        &["explain", "--json", "--top-holder", "--bytes", "--classes"][..],
+        &["maps", "--json"],
+        &["bins", "--json"],
+    ] {
+        let live = heapwise().args(arguments).arg(running.pid()).output().unwrap();
+        let kept = heapwise().args(arguments).arg(&file).output().unwrap();
+        assert_eq!(kept.status.code(), Some(0), "{arguments:?}");
+        let (live, kept) = (object(&live), object(&kept));
+        if arguments[0] == "explain" {
+            assert!(!live["top_holders"][0]["first_bytes"].is_null());
+            let sum: u64 = live["classes"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|c| c["bytes"].as_u64().unwrap())
+                .sum();
+            assert_eq!(live["arenas"][0]["chunks"]["live"]["bytes"], sum);
+            assert_eq!(without_time(live), without_time(kept));
+        } else {
+            assert_eq!(live, kept, "{arguments:?}");
+        }
+    }
+    drop(running);
+    heapwise().arg("explain").arg(&file).assert().code(0).stdout(contains("pins the heap"));
+    heapwise().arg("maps").arg(&file).assert().code(0).stdout(contains("main heap (arena 0)"));
+}
+
+#[test]
+fn a_file_that_is_no_snapshot_gives_2() {
+    let directory = tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    std::fs::write(path("text"), "hello").unwrap();
+    std::fs::write(path("cut"), b"\x89HWSNAP\n\x01\0\0\0\x1f\x8b").unwrap();
+    std::fs::write(path("newer"), b"\x89HWSNAP\n\x63\0\0\0").unwrap();
+    for (name, words) in [("text", "not"), ("cut", "damaged"), ("newer", "newer heapwise")] {
+        for command in ["explain", "maps", "bins"] {
+            heapwise()
+                .arg(command)
+                .arg(path(name))
+                .assert()
+                .code(2)
+                .stdout(is_empty())
+                .stderr(contains(words).and(contains(name)));
+        }
+    }
+    heapwise().args(["snapshot", "1", "-o", "/no/such/folder/file"]).assert().code(125);
+}
+
+#[test]
+fn a_program_leaves_a_snapshot_behind() {
+    let directory = tempdir().unwrap();
+    let Some(program) = compile(directory.path(), "freed", FREED, &[]) else { return };
+    let output = heapwise()
+        .args(["snapshot", "-o", "-", "--no-bytes", "--"])
+        .arg(&program)
+        .env("AT_ONCE", "1")
+        .output()
+        .unwrap();
+    // The program writes to the same place first.
+    let content = output.stdout.strip_prefix(b"ready\n").unwrap();
+    let file = directory.path().join("end.hws");
+    std::fs::write(&file, content).unwrap();
+    let output = heapwise()
+        .args(["explain", "--json", "--top-holder", "--bytes"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let object = object(&output);
+    assert_eq!(object["top_holders"][0]["first_bytes"], Value::Null);
+    assert_eq!(object["command"][0], program.to_str().unwrap());
+    assert_sums(&object);
+}

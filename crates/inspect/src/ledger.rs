@@ -4,18 +4,22 @@
 //! What no claim covers is told from its mapping; what no mapping covers, and
 //! what a claim has too much or too little of, is unattributed.
 
+use serde::{Deserialize, Serialize};
+
 use crate::heap::summary::Claim;
 use crate::process::maps::Mapping;
 use crate::process::pages::Pages;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
+use crate::wire;
 
 /// The rows, and how well they fit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Account {
     /// Resident bytes by row.
     pub tally: Tally,
     /// Claims that overlap others or do not sum to what is resident: 0, or our mistake.
+    #[serde(deserialize_with = "wire::figure")]
     pub misfits: usize,
 }
 

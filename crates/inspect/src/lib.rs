@@ -9,6 +9,7 @@
 //! ledger    claims on pages become an account that sums to the RSS
 //! survey    one look at a process: all of the above in order
 //! verdict   what it means, in words
+//! snapshot  a look in a file
 //! ```
 //! Nothing is stopped, nothing is written, nothing is mapped into the target:
 //! the page state is read first, and then memory of present pages only. Any
@@ -18,14 +19,18 @@
 pub mod error;
 pub mod glibc;
 pub mod heap;
+pub mod holders;
 pub mod ledger;
+pub mod origin;
 pub mod ours;
 pub mod process;
 pub mod recognise;
+pub mod snapshot;
 pub mod span;
 pub mod survey;
 pub mod tally;
 pub mod verdict;
+pub mod wire;
 
 pub use error::Error;
 pub use survey::{Allocator, Depth, Options, Survey, survey};

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use heapwise_layout::walk::Read;
+use serde::{Deserialize, Serialize};
 
 use crate::glibc::locate::{self, Found, Parameters, Search};
 use crate::glibc::survey::breaks;
@@ -17,7 +18,7 @@ use crate::process::memory::Memory;
 use crate::span::Span;
 
 /// glibc, found.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Glibc {
     /// Its version's table.
     pub table: Table,

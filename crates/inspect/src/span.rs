@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Addresses from `start` up to, not including, `end`. Never backwards.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "(usize, usize)", try_from = "(usize, usize)")]
 pub struct Span {
     /// First address.
     pub start: usize,
@@ -46,6 +49,24 @@ impl Span {
     #[must_use]
     pub fn whole_pages(self, page_bytes: usize) -> Self {
         Self::new(page_up(self.start, page_bytes), page_down(self.end, page_bytes))
+    }
+}
+
+impl From<Span> for (usize, usize) {
+    fn from(span: Span) -> Self {
+        (span.start, span.end)
+    }
+}
+
+impl TryFrom<(usize, usize)> for Span {
+    type Error = &'static str;
+
+    fn try_from((start, end): (usize, usize)) -> Result<Self, Self::Error> {
+        if start <= end {
+            Ok(Self { start, end })
+        } else {
+            Err("a stretch that ends before it begins")
+        }
     }
 }
 

@@ -3,13 +3,21 @@
 //! The moment is that of the page walk. What is resident then is the RSS of the
 //! account; the kernel's own figures of just after stand beside it.
 
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::glibc;
+use crate::heap::classes::Classes;
+use crate::heap::scan::Count;
 use crate::heap::summary::{Claim, Heaps, What};
+use crate::holders::{self, Holder};
 use crate::ledger::{self, Account};
+use crate::origin::Origin;
 use crate::ours;
 use crate::process::cgroup::{self, Cgroup};
-use crate::process::figures::{self, Figures};
+use crate::process::figures::{self, Figures, MappingFigures};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Memory;
 use crate::process::pages::Pages;
@@ -17,6 +25,7 @@ use crate::process::threads::{self, Threads};
 use crate::recognise::{Glibc, Recognised, recognise};
 use crate::span::Span;
 use crate::tally::{Row, Tally};
+use crate::wire;
 
 /// What is wanted beyond the account.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,10 +34,20 @@ pub struct Options {
     pub paint: bool,
     /// The bins of every arena.
     pub bins: bool,
+    /// What the chunks that hold up free memory begin with.
+    pub first_bytes: bool,
+    /// What the kernel's `smaps` says about each mapping; it walks all pages once more.
+    pub mappings: bool,
+}
+
+impl Options {
+    /// Everything, as a snapshot keeps it.
+    pub const ALL: Self = Self { paint: true, bins: true, first_bytes: true, mappings: true };
 }
 
 /// Whose heap it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Allocator {
     /// Ours.
     Heapwise,
@@ -41,7 +60,8 @@ pub enum Allocator {
 }
 
 /// How far the look went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Depth {
     /// Every chunk.
     Whole,
@@ -53,18 +73,31 @@ pub enum Depth {
     Counters,
 }
 
+/// What a profile knows about an allocation site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The function, or the stack, in words.
+    pub name: String,
+    /// What is live from there.
+    pub live: Count,
+}
+
 /// What was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Survey {
     /// The process.
     pub pid: u32,
+    /// When and where, and how long it took.
+    pub origin: Origin,
     /// Whose heap.
     pub allocator: Allocator,
     /// How far the look went.
     pub depth: Depth,
     /// The rows.
     pub account: Account,
-    /// What they sum to: the resident bytes of the page walk.
+    /// What they sum to: the resident bytes of the page walk; of a core file the bytes that
+    /// it holds ([`Origin::source`]).
+    #[serde(deserialize_with = "wire::figure")]
     pub rss: usize,
     /// The kernel's figures, read right after.
     pub figures: Figures,
@@ -72,8 +105,16 @@ pub struct Survey {
     pub cgroup: Option<Cgroup>,
     /// The heaps.
     pub heaps: Heaps,
+    /// The chunks that hold up free memory, the largest first.
+    #[serde(deserialize_with = "wire::list")]
+    pub holders: Vec<Holder>,
+    /// Live memory by allocation site; empty without a profile.
+    #[serde(default, deserialize_with = "wire::list", skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<Site>,
     /// The mappings.
     pub maps: Vec<Mapping>,
+    /// What `smaps` says about them, where wanted.
+    pub mapping_figures: Vec<MappingFigures>,
     /// The resident pages.
     pub pages: Pages,
     /// The threads.
@@ -92,6 +133,14 @@ impl Survey {
         self.heaps.arenas.iter().map(|arena| arena.trim_gain).sum()
     }
 
+    /// Live chunks of all arenas by size class, those with mappings of their own left out.
+    #[must_use]
+    pub fn classes(&self) -> Classes {
+        let mut all = Classes::default();
+        self.heaps.arenas.iter().for_each(|arena| all.merge(&arena.classes));
+        all
+    }
+
     /// Inconsistencies met, all together.
     #[must_use]
     pub fn flaws(&self) -> usize {
@@ -108,6 +157,7 @@ impl Survey {
 /// # Errors
 /// No such process, or not even its counters can be read.
 pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
+    let begun = Instant::now();
     let started = figures::start_time(pid)?;
     let page_bytes = page_bytes();
     let mut seen = look(pid, options, page_bytes)?;
@@ -120,6 +170,10 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
     // The number may be somebody else's by now.
     if figures::start_time(pid)? != started {
         return Err(Error::NoSuchProcess(pid));
+    }
+    seen.origin.took_ns = begun.elapsed().as_nanos() as u64;
+    if options.mappings {
+        seen.mapping_figures = figures::smaps(pid).unwrap_or_default();
     }
     Ok(seen)
 }
@@ -140,6 +194,7 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
     let figures = Figures::read(pid, page_bytes)?;
     let mut seen = Survey {
         pid,
+        origin: Origin::of_process(pid),
         allocator: Allocator::Hidden(String::new()),
         depth: Depth::Mappings,
         account: Account::default(),
@@ -147,7 +202,10 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         figures,
         cgroup: cgroup::of(pid),
         heaps: Heaps::default(),
+        holders: Vec::new(),
+        sites: Vec::new(),
         maps,
+        mapping_figures: Vec::new(),
         pages,
         threads: Threads::default(),
         notes: Vec::new(),
@@ -233,6 +291,10 @@ fn read_heaps(seen: &mut Survey, memory: &Memory<'_>, options: Options) {
         (None, Some(glibc)) => Allocator::Glibc(Box::new(glibc)),
         (None, None) => Allocator::Other("no allocator that we know".into()),
     };
+    seen.holders = holders::find(&heaps);
+    if options.first_bytes {
+        holders::read_first_bytes(&mut seen.holders, memory);
+    }
     seen.depth = if is_whole(&heaps) { Depth::Whole } else { Depth::Partial };
     seen.heaps = heaps;
 }
@@ -327,6 +389,7 @@ fn counters_only(pid: u32, page_bytes: usize, why: String) -> Result<Survey, Err
     tally[Row::SharedMemory] = figures.rss_shmem;
     Ok(Survey {
         pid,
+        origin: Origin::of_process(pid),
         allocator: Allocator::Hidden(why),
         depth: Depth::Counters,
         rss: tally.sum(),
@@ -334,7 +397,10 @@ fn counters_only(pid: u32, page_bytes: usize, why: String) -> Result<Survey, Err
         figures,
         cgroup: cgroup::of(pid),
         heaps: Heaps::default(),
+        holders: Vec::new(),
+        sites: Vec::new(),
         maps: Vec::new(),
+        mapping_figures: Vec::new(),
         pages: Pages::from_runs(page_bytes, Vec::new(), true),
         threads: Threads::default(),
         notes: Vec::new(),

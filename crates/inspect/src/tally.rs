@@ -1,6 +1,11 @@
 //! The rows of the account, and sums over them.
 
+use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire;
 
 /// What a resident byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +123,8 @@ impl Row {
 }
 
 /// Resident bytes by row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "BTreeMap<String, usize>", try_from = "BTreeMap<String, usize>")]
 pub struct Tally([usize; ROWS.len()]);
 
 impl Tally {
@@ -147,6 +153,29 @@ impl Tally {
         let mut tally = Self::default();
         tally[row] = bytes;
         tally
+    }
+}
+
+/// By name, those that are not 0.
+impl From<Tally> for BTreeMap<String, usize> {
+    fn from(tally: Tally) -> Self {
+        let filled = ROWS.into_iter().filter(|&row| tally[row] > 0);
+        filled.map(|row| (row.name().to_owned(), tally[row])).collect()
+    }
+}
+
+impl TryFrom<BTreeMap<String, usize>> for Tally {
+    type Error = String;
+
+    fn try_from(rows: BTreeMap<String, usize>) -> Result<Self, Self::Error> {
+        let mut tally = Self::default();
+        let mut sum = 0usize;
+        for (name, bytes) in rows {
+            let row = ROWS.into_iter().find(|row| row.name() == name);
+            sum = sum.saturating_add(bytes);
+            tally[row.ok_or_else(|| format!("no row is called {name:?}"))?] = bytes;
+        }
+        if sum > wire::MOST { Err(format!("rows of {sum} bytes")) } else { Ok(tally) }
     }
 }
 

@@ -16,7 +16,7 @@ const FILL_LIMIT: Duration = Duration::from_secs(60);
 fn look_often(environment: &[(&str, &str)]) {
     let Some(target) = Target::start("busy", environment) else { return };
     // The program first fills its heap.
-    let options = || Options { paint: false, bins: false };
+    let options = Options::default;
     let start = Instant::now();
     while survey(target.pid(), options()).unwrap().account.tally[Row::LiveUser] < LEAST_LIVE {
         assert!(start.elapsed() < FILL_LIMIT, "the program does not fill its heap");
@@ -24,7 +24,8 @@ fn look_often(environment: &[(&str, &str)]) {
     }
     let mut whole = 0;
     for look in 0..LOOKS {
-        let seen = survey(target.pid(), Options { paint: true, bins: true }).unwrap();
+        let seen = survey(target.pid(), Options { paint: true, bins: true, ..Options::default() })
+            .unwrap();
         let sum: usize = ROWS.iter().map(|&row| seen.account.tally[row]).sum();
         assert_eq!(sum, seen.rss, "look {look}");
         assert!(!seen.heaps.unseen, "look {look}: the heap was not found");

@@ -12,7 +12,7 @@ const SHAPES: [&str; 9] =
     ["holes", "pinned", "gaps", "lists", "live", "mapped", "foreign", "blocked", "threads"];
 
 fn look(target: &Target) -> Survey {
-    let options = Options { paint: true, bins: true };
+    let options = Options { paint: true, bins: true, ..Options::default() };
     survey(target.pid(), options).expect("our own child may be looked at")
 }
 

@@ -19,7 +19,7 @@ fn start(shape: &str) -> Option<Target> {
 }
 
 fn look(target: &Target) -> Survey {
-    let options = Options { paint: true, bins: true };
+    let options = Options { paint: true, bins: true, ..Options::default() };
     survey(target.pid(), options).expect("our own child may be looked at")
 }
 

@@ -9,19 +9,19 @@ use heapwise_inspect::heap::Kind;
 use heapwise_inspect::heap::rings::Bin;
 use heapwise_inspect::heap::scan::Count;
 use heapwise_inspect::heap::summary::{ArenaSummary, CacheSummary};
-use heapwise_inspect::{Options, Survey, survey};
+use heapwise_inspect::{Options, Survey};
 use serde_json::{Value, json};
 
-use crate::explain::{exit, target};
+use crate::exit;
 use crate::table::{self, Column};
+use crate::target::TargetArgs;
 use crate::units::{bytes, count};
 
 /// Show the free lists of every arena: thread caches, fastbins, unsorted, small, large, top
 #[derive(Debug, Args)]
 pub struct BinsArgs {
-    /// Number or name of a process
-    #[arg(value_name = "PID|NAME")]
-    target: String,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print one JSON object (heapwise.bins/1)
     #[arg(long)]
@@ -37,18 +37,18 @@ Exit code: as for heapwise explain.";
 
 /// Looks and prints.
 pub fn run(args: BinsArgs) -> anyhow::Result<ExitCode> {
-    let pid = target::resolve(&args.target)?;
-    let options = Options { paint: false, bins: true };
-    let seen = survey(pid, options).map_err(|error| exit::failure(&error))?;
-    let code = exit::of_survey(&seen);
-    let mut out = anstream::stdout();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&object(&seen))?)?;
-    } else {
-        write(&seen, &mut out)?;
-    }
-    out.flush()?;
-    exit::code(code)
+    let options = Options { bins: true, ..Options::default() };
+    exit::code(args.target.each(options, |look| {
+        let code = exit::of_survey(&look.seen);
+        let mut out = anstream::stdout();
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&object(&look.seen))?)?;
+        } else {
+            write(&look.seen, &mut out)?;
+        }
+        out.flush()?;
+        Ok(code)
+    })?)
 }
 
 fn write(seen: &Survey, out: &mut impl Write) -> io::Result<()> {

@@ -1,16 +1,21 @@
 //! `heapwise.explain/1`: the account for programs. Bytes everywhere.
 
+use heapwise_inspect::heap::classes::Class;
+use heapwise_inspect::heap::scan::Count;
 use heapwise_inspect::heap::summary::ArenaSummary;
 use heapwise_inspect::heap::{KINDS, Kind};
+use heapwise_inspect::holders::Holder;
+use heapwise_inspect::origin::Source;
 use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{Depth, ROWS, Survey};
 use serde_json::{Value, json};
 
-use super::holders::Holder;
-use super::words;
+use super::{Shown, holders, words};
+use crate::target::Look;
 
 /// The object.
-pub fn object(survey: &Survey, verdict: &Verdict, holders: Option<&[Holder]>) -> Value {
+pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
+    let survey = &look.seen;
     let rows: Vec<Value> = ROWS
         .iter()
         .map(|row| json!({ "name": row.name(), "bytes": survey.account.tally[*row] }))
@@ -21,18 +26,23 @@ pub fn object(survey: &Survey, verdict: &Verdict, holders: Option<&[Holder]>) ->
         "name": survey.figures.name,
         "allocator": words::allocator(survey),
         "depth": depth(survey.depth),
+        "basis": basis(survey),
         "rss_bytes": survey.rss,
         "rows": rows,
         "trim_gain_bytes": survey.trim_gain(),
         "verdict": {
             "situation": verdict.main.name(),
             "text": words::sentence(&verdict.main, survey.rss),
-            "actions": words::actions(&verdict.main, survey),
+            "actions": words::actions(&verdict.main, look),
             "also": verdict.also.iter().map(|also| json!({
                 "situation": also.name(),
                 "text": words::sentence(also, survey.rss),
             })).collect::<Vec<_>>(),
         },
+        "taken_unix_ms": survey.origin.taken_unix_ms,
+        "took_ns": survey.origin.took_ns,
+        "command": survey.origin.command,
+        "host": survey.origin.host,
         "kernel": {
             "smaps_rollup_rss_bytes": survey.figures.rss_rollup,
             "statm_rss_bytes": survey.figures.rss_statm,
@@ -51,10 +61,35 @@ pub fn object(survey: &Survey, verdict: &Verdict, holders: Option<&[Holder]>) ->
         "inconsistencies": survey.flaws(),
         "notes": survey.notes,
     });
-    if let Some(holders) = holders {
-        object["top_holders"] = holders.iter().map(holder).collect();
+    if shown.holders {
+        let told = holders::told(survey).iter();
+        object["top_holders"] = told.map(|one| holder(one, shown.bytes)).collect();
+    }
+    if shown.classes {
+        object["classes"] = classes(survey);
     }
     object
+}
+
+/// What `rss_bytes` is.
+fn basis(survey: &Survey) -> &'static str {
+    match survey.origin.source {
+        Source::Process => "resident",
+        Source::Core => "core",
+    }
+}
+
+fn classes(survey: &Survey) -> Value {
+    let all = survey.classes();
+    let class = |(class, count): (Class, Count)| {
+        json!({
+            "first_chunk_bytes": class.first_bytes,
+            "last_chunk_bytes": class.last_bytes,
+            "chunks": count.chunks,
+            "bytes": count.bytes,
+        })
+    };
+    all.filled().map(class).collect()
 }
 
 fn depth(depth: Depth) -> &'static str {
@@ -84,17 +119,19 @@ fn arena(arena: &ArenaSummary) -> Value {
     })
 }
 
-fn holder(holder: &Holder) -> Value {
+fn holder(holder: &Holder, with_bytes: bool) -> Value {
     let pin = &holder.pin;
     json!({
         "arena": holder.arena,
-        "address": format!("{:#x}", pin.piece.address + 16),
+        "address": format!("{:#x}", holder.pointer()),
         "chunk_bytes": pin.piece.bytes,
         "state": pin.piece.kind.name(),
         "held_bytes": pin.held_bytes,
         "below_top": pin.below_top,
-        "first_bytes": holder.first.as_deref().map(|bytes| {
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        "first_bytes": (with_bytes && !holder.first.is_empty()).then(|| {
+            holder.first.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
         }),
+        "age_ms": holder.age_ms,
+        "site": holder.site,
     })
 }

@@ -1,38 +1,26 @@
 //! `heapwise explain`: why is the RSS of this process what it is?
 
 mod condition;
-pub mod exit;
 mod holders;
 mod json;
-pub mod target;
 mod text;
-mod watched;
 pub mod words;
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
-use heapwise_inspect::{Options, Survey, survey, verdict};
+use heapwise_inspect::{Options, verdict};
 
 use self::condition::Condition;
-use self::watched::Moment;
+use crate::exit;
+use crate::target::{Look, TargetArgs};
 
 /// Say why the memory of a process is what it is, without restarting or stopping it
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
-    /// Number or name of a process
-    #[arg(
-        value_name = "PID|NAME",
-        required_unless_present = "command",
-        conflicts_with = "command"
-    )]
-    target: Option<String>,
-
-    /// Run a program, and explain when it ends and on Ctrl-C
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<OsString>,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print one JSON object (heapwise.explain/1)
     #[arg(long)]
@@ -46,9 +34,21 @@ pub struct ExplainArgs {
     #[arg(long, requires = "top_holder")]
     bytes: bool,
 
+    /// List live chunks by size class
+    #[arg(long)]
+    classes: bool,
+
     /// Exit with code 1 if this holds, like 'reclaimable>20%' or 'live_user>1.5G'
     #[arg(long, value_name = "CONDITION")]
     fail_if: Option<Condition>,
+}
+
+/// What is told beside the account.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    holders: bool,
+    bytes: bool,
+    classes: bool,
 }
 
 /// What stands below the options.
@@ -58,6 +58,8 @@ Examples:
           A process, ours or an unmodified glibc program
   heapwise explain --top-holder --bytes redis-server
           By name, with the chunks that pin memory
+  heapwise explain before.hws
+          A look that heapwise snapshot kept
   heapwise explain --fail-if 'reclaimable>20%' -- ./job
           A program as a whole, for CI
 
@@ -68,7 +70,7 @@ return), rss, or the name of a row as --json gives it; a share of the RSS or a s
 Exit code:
   0  explained
   1  --fail-if holds
-  2  wrong usage, or several processes have that name
+  2  wrong usage, several processes have that name, or a file that is none of ours, damaged or newer
   3  no such process
   4  not permitted; says which right is missing, and gives the account of the mappings
   5  not an allocator that is read here; names it, and gives the account of the mappings
@@ -76,23 +78,13 @@ Exit code:
 
 /// Looks, prints, and judges.
 pub fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {
-    if let Some(target) = &args.target {
-        let pid = target::resolve(target)?;
-        return exit::code(explain(pid, &args)?);
-    }
-    let last = watched::run(&args.command, |pid, moment| {
-        if moment == Moment::Interrupt {
-            crate::complain("interrupted; this is how it stands");
-        }
-        explain(pid, &args)
-    })?;
-    exit::code(last)
+    let options = Options { first_bytes: args.bytes, ..Options::default() };
+    exit::code(args.target.each(options, |look| explain(look, &args))?)
 }
 
-fn explain(pid: u32, args: &ExplainArgs) -> anyhow::Result<u8> {
-    let seen = survey(pid, Options::default()).map_err(|error| exit::failure(&error))?;
-    let code = exit::of_survey(&seen);
-    print(&seen, args)?;
+fn explain(look: &Look, args: &ExplainArgs) -> anyhow::Result<u8> {
+    let code = exit::of_survey(&look.seen);
+    print(look, args)?;
     Ok(match args.fail_if {
         Some(condition)
             if condition.needs_heap()
@@ -100,20 +92,20 @@ fn explain(pid: u32, args: &ExplainArgs) -> anyhow::Result<u8> {
         {
             code
         }
-        Some(condition) if condition.holds(&seen) => exit::CONDITION_HOLDS,
+        Some(condition) if condition.holds(&look.seen) => exit::CONDITION_HOLDS,
         _ => code,
     })
 }
 
-fn print(seen: &Survey, args: &ExplainArgs) -> anyhow::Result<()> {
-    let verdict = verdict::judge(seen);
-    let holders = args.top_holder.then(|| holders::find(seen, args.bytes));
+fn print(look: &Look, args: &ExplainArgs) -> anyhow::Result<()> {
+    let verdict = verdict::judge(&look.seen);
+    let shown = Shown { holders: args.top_holder, bytes: args.bytes, classes: args.classes };
     let mut out = anstream::stdout();
     if args.json {
-        let object = json::object(seen, &verdict, holders.as_deref());
+        let object = json::object(look, &verdict, shown);
         writeln!(out, "{}", serde_json::to_string_pretty(&object)?)?;
     } else {
-        text::write(seen, &verdict, holders.as_deref(), &mut out)?;
+        text::write(look, &verdict, shown, &mut out)?;
     }
     out.flush()?;
     Ok(())

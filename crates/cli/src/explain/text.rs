@@ -4,12 +4,15 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use heapwise_inspect::heap::Kind;
+use heapwise_inspect::heap::scan::Count;
+use heapwise_inspect::holders::Holder;
 use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Row, Survey};
 
-use super::holders::{Holder, dump};
-use super::words;
+use super::holders::{self, dump};
+use super::{Shown, words};
 use crate::table::{self, Column};
+use crate::target::Look;
 use crate::units::{bytes, count, percent};
 
 const BOLD: Style = Style::new().bold();
@@ -21,12 +24,8 @@ const ARENAS_LISTED: usize = 12;
 const WIDTH: usize = 98;
 
 /// Writes all of it.
-pub fn write(
-    survey: &Survey,
-    verdict: &Verdict,
-    holders: Option<&[Holder]>,
-    out: &mut impl Write,
-) -> io::Result<()> {
+pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write) -> io::Result<()> {
+    let survey = &look.seen;
     writeln!(
         out,
         "{BOLD}{} ({}){BOLD:#}: RSS {}, allocator {}",
@@ -44,7 +43,7 @@ pub fn write(
             writeln!(out, "{line}")?;
         }
     }
-    for action in words::actions(&verdict.main, survey) {
+    for action in words::actions(&verdict.main, look) {
         writeln!(out, "{ACTION}→{ACTION:#} {action}")?;
     }
     writeln!(out)?;
@@ -53,8 +52,11 @@ pub fn write(
     if survey.heaps.arenas.len() > 1 {
         write_arenas(survey, out)?;
     }
-    if let Some(holders) = holders {
-        write_holders(holders, out)?;
+    if shown.classes {
+        write_classes(survey, out)?;
+    }
+    if shown.holders {
+        write_holders(holders::told(survey), shown.bytes, out)?;
     }
     for note in &survey.notes {
         writeln!(out, "\n{DIM}note:{DIM:#} {note}")?;
@@ -169,7 +171,7 @@ fn write_arenas(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn write_holders(holders: &[Holder], out: &mut impl Write) -> io::Result<()> {
+fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> io::Result<()> {
     if holders.is_empty() {
         return writeln!(out, "\nno chunk holds free pages up");
     }
@@ -178,7 +180,7 @@ fn write_holders(holders: &[Holder], out: &mut impl Write) -> io::Result<()> {
         .map(|holder| {
             let pin = &holder.pin;
             vec![
-                format!("{:#x}", pin.piece.address + 16),
+                format!("{:#x}", holder.pointer()),
                 bytes(pin.piece.bytes as u64),
                 pin.piece.kind.name().to_owned(),
                 holder.arena.to_string(),
@@ -201,9 +203,39 @@ fn write_holders(holders: &[Holder], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "  {heading}")?;
     for (holder, line) in holders.iter().zip(lines) {
         writeln!(out, "  {line}")?;
-        if let Some(first) = &holder.first {
-            writeln!(out, "      {DIM}{}{DIM:#}", dump(first))?;
+        if with_bytes && !holder.first.is_empty() {
+            writeln!(out, "      {DIM}{}{DIM:#}", dump(&holder.first))?;
         }
+    }
+    Ok(())
+}
+
+fn write_classes(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    let all = survey.classes();
+    let mapped = survey.heaps.mapped;
+    let sum: usize = all.filled().map(|(_, held)| held.bytes).sum::<usize>() + mapped.bytes;
+    let row = |name: String, held: Count| {
+        vec![
+            name,
+            count(held.chunks as u64),
+            bytes(held.bytes as u64),
+            percent(held.bytes as u64, sum as u64),
+        ]
+    };
+    let mut rows: Vec<_> =
+        all.filled().map(|(class, held)| row(words::class(class), held)).collect();
+    if mapped.chunks > 0 {
+        rows.push(row("each its own mapping".into(), mapped));
+    }
+    let columns = [
+        Column::Right("LIVE CHUNKS OF"),
+        Column::Right("NUMBER"),
+        Column::Right("BYTES"),
+        Column::Right(""),
+    ];
+    writeln!(out)?;
+    for line in table::lines(&columns, &rows) {
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }

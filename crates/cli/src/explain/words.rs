@@ -1,8 +1,10 @@
 //! The verdict in words: what it is, and what to do next.
 
+use heapwise_inspect::heap::classes::Class;
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Survey};
 
+use crate::target::Look;
 use crate::units::{bytes, count};
 
 /// Name and version of the allocator.
@@ -75,8 +77,8 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
 }
 
 /// What to do, each a line.
-pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
-    let pid = survey.pid;
+pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
+    let Look { seen: survey, typed } = look;
     let gain = survey.trim_gain();
     let trim = format!("a trim would return {}: call malloc_trim(0)", bytes(gain as u64));
     let ours = matches!(survey.allocator, Allocator::Heapwise);
@@ -93,7 +95,7 @@ pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
         }
         Situation::PinnedBreak { .. } => {
             lines.push(trim);
-            lines.push(format!("what pins it: heapwise explain --top-holder {pid}"));
+            lines.push(format!("what pins it: heapwise explain --top-holder {typed}"));
         }
         Situation::ArenaPerThread { .. } => {
             lines.push("fewer arenas: start it with MALLOC_ARENA_MAX=2".into());
@@ -109,9 +111,9 @@ pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
         }
         Situation::Fragmented { .. } => {
             lines.push(format!(
-                "no trim helps; which chunks hold pages: heapwise explain --top-holder {pid}"
+                "no trim helps; which chunks hold pages: heapwise explain --top-holder {typed}"
             ));
-            lines.push(format!("where they lie: heapwise maps {pid}"));
+            lines.push(format!("where they lie: heapwise maps {typed}"));
         }
         Situation::CachesHold { .. } => {
             lines.push(if ours {
@@ -119,13 +121,13 @@ pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
             } else {
                 "smaller caches: start it with GLIBC_TUNABLES=glibc.malloc.tcache_count=2".into()
             });
-            lines.push(format!("what is in them: heapwise bins {pid}"));
+            lines.push(format!("what is in them: heapwise bins {typed}"));
         }
         Situation::Live { .. } => {
-            lines.push(format!("look again after some work: heapwise explain {pid}"));
+            lines.push(format!("look again after some work: heapwise explain {typed}"));
         }
         Situation::NotHeap { .. } | Situation::HeapUnread => {
-            lines.push(format!("what each mapping is: heapwise maps {pid}"));
+            lines.push(format!("what each mapping is: heapwise maps {typed}"));
         }
     }
     lines
@@ -134,4 +136,14 @@ pub fn actions(situation: &Situation, survey: &Survey) -> Vec<String> {
 /// "1 chunk", "12 345 chunks".
 pub fn chunks(number: usize) -> String {
     format!("{} chunk{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+/// The chunk sizes of a class: "48", "1088–1136", "from 524 288".
+pub fn class(class: Class) -> String {
+    let first = count(class.first_bytes as u64);
+    match class.last_bytes {
+        Some(last) if last == class.first_bytes => first,
+        Some(last) => format!("{first}–{}", count(last as u64)),
+        None => format!("from {first}"),
+    }
 }

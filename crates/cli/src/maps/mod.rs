@@ -9,20 +9,20 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use clap::Args;
-use heapwise_inspect::process::figures::{self, MappingFigures};
-use heapwise_inspect::{Options, Survey, survey};
+use heapwise_inspect::process::figures::MappingFigures;
+use heapwise_inspect::{Options, Survey};
 use serde_json::{Value, json};
 
-use crate::explain::{exit, target};
+use crate::exit;
 use crate::table::{self, Column};
+use crate::target::TargetArgs;
 use crate::units::bytes;
 
 /// Show what each mapping of a process is, and a picture of each heap
 #[derive(Debug, Args)]
 pub struct MapsArgs {
-    /// Number or name of a process
-    #[arg(value_name = "PID|NAME")]
-    target: String,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Print one JSON object (heapwise.maps/1)
     #[arg(long)]
@@ -44,24 +44,24 @@ Exit code: as for heapwise explain.";
 
 /// Looks and prints.
 pub fn run(args: MapsArgs) -> anyhow::Result<ExitCode> {
-    let pid = target::resolve(&args.target)?;
-    let options = Options { paint: !args.no_picture, bins: false };
-    let seen = survey(pid, options).map_err(|error| exit::failure(&error))?;
-    let code = exit::of_survey(&seen);
-    let dirty: HashMap<usize, MappingFigures> = figures::smaps(pid)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|figures| (figures.start, figures))
-        .collect();
-    let mut out = anstream::stdout();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&object(&seen, &dirty))?)?;
-    } else {
-        write(&seen, &dirty, &mut out)?;
-        picture::write(&seen, &mut out)?;
-    }
-    out.flush()?;
-    exit::code(code)
+    let options = Options { paint: !args.no_picture, mappings: true, ..Options::default() };
+    exit::code(args.target.each(options, |look| {
+        let seen = &look.seen;
+        let code = exit::of_survey(seen);
+        let figures = seen.mapping_figures.iter();
+        let dirty = figures.map(|figures| (figures.start, *figures)).collect();
+        let mut out = anstream::stdout();
+        if args.json {
+            writeln!(out, "{}", serde_json::to_string_pretty(&object(seen, &dirty))?)?;
+        } else {
+            write(seen, &dirty, &mut out)?;
+            if !args.no_picture {
+                picture::write(seen, &mut out)?;
+            }
+        }
+        out.flush()?;
+        Ok(code)
+    })?)
 }
 
 fn write(

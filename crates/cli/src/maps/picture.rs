@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 use heapwise_inspect::Survey;
-use heapwise_inspect::heap::paint::PageState;
+use heapwise_inspect::heap::paint::{PageState, Picture};
 use heapwise_inspect::heap::summary::HeapSummary;
 use serde_json::{Value, json};
 
@@ -59,12 +59,12 @@ pub fn write(seen: &Survey, out: &mut impl Write) -> io::Result<()> {
             "arena {arena}, {:#x}, {} ({} a sign)",
             heap.span.start,
             bytes(heap.span.bytes() as u64),
-            bytes((per_sign * page_bytes) as u64)
+            bytes(per_sign.saturating_mul(page_bytes) as u64)
         )?;
         draw(&heap.states, per_sign, out)?;
         let parts: Vec<String> = STATES
             .iter()
-            .map(|&state| (state, heap.states.iter().filter(|&&other| other == state).count()))
+            .map(|&state| (state, heap.states.count(state)))
             .filter(|&(_, pages)| pages > 0)
             .map(|(state, pages)| format!("{} {}", count(pages as u64), name(state)))
             .collect();
@@ -76,8 +76,8 @@ pub fn write(seen: &Survey, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn draw(states: &[PageState], per_sign: usize, out: &mut impl Write) -> io::Result<()> {
-    let signs: Vec<PageState> = states.chunks(per_sign).map(prevailing).collect();
+fn draw(states: &Picture, per_sign: usize, out: &mut impl Write) -> io::Result<()> {
+    let signs = signs(states, per_sign);
     for line in signs.chunks(COLUMNS) {
         write!(out, "  │")?;
         for run in line.chunk_by(|a, b| a == b) {
@@ -90,23 +90,46 @@ fn draw(states: &[PageState], per_sign: usize, out: &mut impl Write) -> io::Resu
     Ok(())
 }
 
-/// What most of the pages are; of equals the one that keeps memory.
-fn prevailing(pages: &[PageState]) -> PageState {
-    let number = |state: PageState| pages.iter().filter(|&&page| page == state).count();
-    let mut best = PageState::Untouched;
-    for state in STATES.into_iter().rev() {
-        if number(state) > 0 && number(state) >= number(best) {
-            best = state;
+/// A sign for so many pages each. O(runs + signs): a picture may claim to have any length.
+fn signs(picture: &Picture, per_sign: usize) -> Vec<PageState> {
+    let mut signs = Vec::new();
+    let mut counts = [0; STATES.len()];
+    let mut left = per_sign;
+    for (state, mut pages) in picture.runs() {
+        while pages > 0 {
+            let taken = pages.min(left);
+            let known = STATES.iter().position(|&other| other == state);
+            counts[known.unwrap_or(0)] += taken;
+            pages -= taken;
+            left -= taken;
+            if left == 0 {
+                signs.push(prevailing(&counts));
+                (counts, left) = ([0; STATES.len()], per_sign);
+            }
         }
     }
-    best
+    if left < per_sign {
+        signs.push(prevailing(&counts));
+    }
+    signs
+}
+
+/// What most of the pages are; of equals the one that keeps memory, the first in [`STATES`].
+fn prevailing(counts: &[usize; STATES.len()]) -> PageState {
+    let mut best = 0;
+    for (index, &pages) in counts.iter().enumerate() {
+        if pages > counts[best] {
+            best = index;
+        }
+    }
+    STATES[best]
 }
 
 /// The same for programs: a letter a page, runs counted.
 pub fn object(seen: &Survey) -> Vec<Value> {
     let runs = |heap: &HeapSummary| {
-        let run = |run: &[PageState]| json!({ "state": name(run[0]), "pages": run.len() });
-        heap.states.chunk_by(|a, b| a == b).map(run).collect::<Vec<_>>()
+        let run = |(state, pages)| json!({ "state": name(state), "pages": pages });
+        heap.states.runs().map(run).collect::<Vec<_>>()
     };
     seen.heaps
         .arenas
@@ -132,12 +155,11 @@ mod tests {
     #[test]
     fn a_sign_is_what_most_of_its_pages_are() {
         use PageState::*;
-        assert_eq!(prevailing(&[Free, Free, Live]), Free);
-        assert_eq!(prevailing(&[Free, Live]), Live);
-        assert_eq!(prevailing(&[Untouched, Untouched]), Untouched);
-        let mut out = Vec::new();
-        draw(&[Live, Free, Untouched], 1, &mut anstream::StripStream::new(&mut out)).unwrap();
-        let expected = format!("  │#.{}│\n", " ".repeat(COLUMNS - 2));
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let picture: Picture =
+            [Free, Free, Live, Free, Live, Untouched, Untouched].into_iter().collect();
+        assert_eq!(signs(&picture, 3), [Free, Live, Untouched]);
+        assert_eq!(signs(&picture, 1).len(), 7);
+        assert_eq!(signs(&picture, 7), [Live]);
+        assert!(signs(&Picture::default(), 4).is_empty());
     }
 }

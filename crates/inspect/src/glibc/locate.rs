@@ -6,6 +6,7 @@
 //! start of the heap in it, and by figures that must be possible.
 
 use heapwise_layout::walk::Read;
+use serde::{Deserialize, Serialize};
 
 use super::symbols::Symbols;
 use super::version::{Table, from_bins, params};
@@ -21,7 +22,7 @@ pub const MAX_ARENAS: usize = 1 << 16;
 const MAX_SENSIBLE_THRESHOLD: u64 = 1 << 40;
 
 /// What was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// Address of `main_arena`.
     pub main_arena: usize,
@@ -32,7 +33,7 @@ pub struct Found {
 }
 
 /// What `mp_` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// Freed chunks of a mapping raise it.
     pub mmap_threshold: usize,

@@ -4,8 +4,11 @@
 //! debug symbols of 2.31, 2.36, 2.41 and 2.43. What every version agrees on is
 //! given relative to `bins`.
 
+use serde::{Deserialize, Serialize};
+
 /// Offsets of one version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u32", try_from = "u32")]
 pub struct Table {
     /// The minor version: 36 for 2.36.
     pub minor: u32,
@@ -78,6 +81,20 @@ pub mod params {
 pub const OLDEST: u32 = 26;
 /// Newest version with a table; later ones are tried with it.
 pub const NEWEST: u32 = 43;
+
+impl From<Table> for u32 {
+    fn from(table: Table) -> Self {
+        table.minor
+    }
+}
+
+impl TryFrom<u32> for Table {
+    type Error = String;
+
+    fn try_from(minor: u32) -> Result<Self, Self::Error> {
+        Self::of(minor).ok_or_else(|| format!("no tables of glibc 2.{minor}"))
+    }
+}
 
 impl Table {
     /// The table of 2.`minor`; none before 2.26.

@@ -9,6 +9,11 @@
 //! `prev_size` belongs to the chunk before it (its last word while in use, its
 //! size's repetition while free), so a chunk is counted from its header on.
 
+use serde::{Deserialize, Serialize};
+
+use crate::wire;
+
+pub mod classes;
 pub mod paint;
 pub mod pins;
 pub mod rings;
@@ -16,7 +21,8 @@ pub mod scan;
 pub mod summary;
 
 /// What a piece of a heap is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The program holds it.
     Live,
@@ -55,11 +61,13 @@ impl Kind {
 }
 
 /// A chunk as a walk found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece {
     /// Chunk address: the user pointer − 16.
+    #[serde(deserialize_with = "wire::address")]
     pub address: usize,
     /// Chunk size.
+    #[serde(deserialize_with = "wire::figure")]
     pub bytes: usize,
     /// What it is.
     pub kind: Kind,

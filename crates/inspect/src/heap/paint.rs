@@ -1,11 +1,14 @@
 //! A picture of a heap: what is on each of its pages.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Kind, Piece};
 use crate::process::pages::Pages;
 use crate::span::Span;
 
 /// What a page of a heap is, as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PageState {
     /// Not resident.
     Untouched,
@@ -17,6 +20,56 @@ pub enum PageState {
     Cached,
     /// Nothing but free bytes.
     Free,
+}
+
+/// The pages of a heap in order, as runs of one state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Picture {
+    runs: Vec<(PageState, u32)>,
+}
+
+impl Picture {
+    /// States and how many pages in a row have them.
+    pub fn runs(&self) -> impl Iterator<Item = (PageState, usize)> + '_ {
+        self.runs.iter().map(|&(state, pages)| (state, pages as usize))
+    }
+
+    /// How many pages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.runs().map(|(_, pages)| pages).sum()
+    }
+
+    /// No page, or not painted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many pages are in a state.
+    #[must_use]
+    pub fn count(&self, state: PageState) -> usize {
+        self.runs().filter(|&(other, _)| other == state).map(|(_, pages)| pages).sum()
+    }
+
+    /// State after state.
+    pub fn iter(&self) -> impl Iterator<Item = PageState> + '_ {
+        self.runs().flat_map(|(state, pages)| std::iter::repeat_n(state, pages))
+    }
+}
+
+impl FromIterator<PageState> for Picture {
+    fn from_iter<I: IntoIterator<Item = PageState>>(states: I) -> Self {
+        let mut runs: Vec<(PageState, u32)> = Vec::new();
+        for state in states {
+            match runs.last_mut() {
+                Some((last, pages)) if *last == state && *pages < u32::MAX => *pages += 1,
+                _ => runs.push((state, 1)),
+            }
+        }
+        Self { runs }
+    }
 }
 
 /// Bytes of each page by use; a page has at most 64 KiB.
@@ -68,7 +121,7 @@ impl Painting {
 
     /// The state of every page, in order.
     #[must_use]
-    pub fn states(&self, resident: &Pages) -> Vec<PageState> {
+    pub fn states(&self, resident: &Pages) -> Picture {
         let state = |(index, page): (usize, &Use)| {
             if !resident.is_resident(self.base + index * self.page_bytes) {
                 PageState::Untouched
@@ -105,6 +158,9 @@ mod tests {
         add(0x4000, 0x100, Kind::Cached);
         add(0x4100, 0x1f00, Kind::Top);
         use PageState::*;
-        assert_eq!(painting.states(&pages), [Live, Pinned, Free, Cached, Untouched]);
+        let picture = painting.states(&pages);
+        let states: Vec<PageState> = picture.iter().collect();
+        assert_eq!(states, [Live, Pinned, Free, Cached, Untouched]);
+        assert_eq!((picture.len(), picture.count(Free)), (5, 1));
     }
 }

@@ -4,22 +4,27 @@
 //! would be one, with more whole pages inside than the two have. What it holds
 //! up is that difference less its own bytes.
 
+use serde::{Deserialize, Serialize};
+
 use super::Piece;
 use crate::span::Span;
+use crate::wire;
 
 /// A chunk that holds up free memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// The chunk.
     pub piece: Piece,
     /// Resident bytes that a trim could return, were it free, beyond its own.
+    #[serde(deserialize_with = "wire::figure")]
     pub held_bytes: usize,
     /// Nothing but the top lies above it: it holds the break (or the heap's end) up.
     pub below_top: bool,
 }
 
 /// The largest pins seen so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Pins {
     largest: Vec<Pin>,
 }

@@ -9,10 +9,13 @@
 use heapwise_layout::bins::{BINS, UNSORTED, bin_index};
 use heapwise_layout::walk::Read;
 
+use serde::{Deserialize, Serialize};
+
 use super::scan::Count;
+use crate::wire;
 
 /// What a bin holds, and what is wrong with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bin {
     /// Number of the bin: 1 unsorted, 2 to 63 small, then large.
     pub index: usize,
@@ -20,6 +23,7 @@ pub struct Bin {
     pub held: Count,
     /// Links that do not come back, chunks of a size that belongs elsewhere,
     /// chunks not marked as free.
+    #[serde(deserialize_with = "wire::figure")]
     pub flaws: usize,
 }
 

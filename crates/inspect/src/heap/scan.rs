@@ -7,13 +7,16 @@
 //! or after our flush), and of each the whole pages behind its bookkeeping go.
 
 use heapwise_layout::walk::Read;
+use serde::{Deserialize, Serialize};
 
+use super::classes::Classes;
 use super::paint::Painting;
 use super::pins::{Holder, Pin, Pins};
 use super::{KINDS, Kind, Piece};
 use crate::process::pages::Pages;
 use crate::span::{Span, page_down, page_up};
 use crate::tally::{Row, Tally};
+use crate::wire;
 
 /// What a trim does to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,20 +41,23 @@ pub struct Rules {
 }
 
 /// Chunks and their bytes, resident or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// How many.
+    #[serde(deserialize_with = "wire::figure")]
     pub chunks: usize,
     /// Their sizes together.
+    #[serde(deserialize_with = "wire::figure")]
     pub bytes: usize,
 }
 
 /// The largest free stretch, and what lies above it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {
     /// Its addresses.
     pub span: Span,
     /// Resident bytes of it.
+    #[serde(deserialize_with = "wire::figure")]
     pub resident: usize,
     /// Live and cached chunks above it in the same stretch.
     pub above: Count,
@@ -66,6 +72,8 @@ pub struct Scan<'a, M: Read> {
     pub tally: Tally,
     /// Chunks by kind, in the order of [`KINDS`].
     pub counts: [Count; KINDS.len()],
+    /// Live chunks by size class.
+    pub classes: Classes,
     /// Resident bytes that a trim would return.
     pub trim_gain: usize,
     /// The largest pins.
@@ -96,6 +104,7 @@ impl<'a, M: Read> Scan<'a, M> {
             rules,
             tally: Tally::default(),
             counts: [Count::default(); KINDS.len()],
+            classes: Classes::default(),
             trim_gain: 0,
             pins: Pins::default(),
             hole: Hole::default(),
@@ -120,6 +129,9 @@ impl<'a, M: Read> Scan<'a, M> {
         let count = &mut self.counts[piece.kind as usize];
         count.chunks += 1;
         count.bytes += piece.bytes;
+        if piece.kind == Kind::Live {
+            self.classes.add(piece.bytes);
+        }
         if let Some(painting) = &mut self.painting {
             painting.add(piece);
         }

@@ -1,8 +1,10 @@
 //! What a walk leaves behind: arenas, their heaps, and claims on resident pages.
 
 use heapwise_layout::walk::{Read, WalkError};
+use serde::{Deserialize, Serialize};
 
-use super::paint::{PageState, Painting};
+use super::classes::Classes;
+use super::paint::{Painting, Picture};
 use super::pins::Pins;
 use super::rings::Bin;
 use super::scan::{Count, Hole, Rules, Scan};
@@ -10,9 +12,10 @@ use super::{KINDS, Kind, Piece};
 use crate::process::pages::Pages;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
+use crate::wire;
 
 /// Addresses whose resident bytes are accounted for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Claim {
     /// The addresses.
     pub span: Span,
@@ -23,7 +26,8 @@ pub struct Claim {
 }
 
 /// What a claim is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum What {
     /// A stretch of chunks of the arena of this number.
     Heap(usize),
@@ -34,20 +38,21 @@ pub enum What {
 }
 
 /// A stretch of chunks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HeapSummary {
     /// From its head to the end of its last chunk, or to where it should have ended.
     pub span: Span,
     /// Resident bytes by row.
     pub tally: Tally,
     /// Why the walk stopped short.
+    #[serde(with = "wire::broken")]
     pub broken: Option<WalkError>,
     /// A picture, if wanted.
-    pub states: Vec<PageState>,
+    pub states: Picture,
 }
 
 /// A thread's cache.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct CacheSummary {
     /// The thread; none where it has ended or is not known.
     pub tid: Option<u32>,
@@ -58,7 +63,7 @@ pub struct CacheSummary {
 }
 
 /// An arena.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ArenaSummary {
     /// Its number, 0 the main one.
     pub index: usize,
@@ -67,12 +72,16 @@ pub struct ArenaSummary {
     /// Threads that allocate from it, where known.
     pub threads: Vec<u32>,
     /// Bytes from the system, by its own counter.
+    #[serde(deserialize_with = "wire::figure")]
     pub system_bytes: usize,
     /// Resident bytes by row.
     pub tally: Tally,
     /// Chunks by kind, resident or not, in the order of [`KINDS`].
     pub counts: [Count; KINDS.len()],
+    /// Live chunks by size class.
+    pub classes: Classes,
     /// Resident bytes that a trim would return.
+    #[serde(deserialize_with = "wire::figure")]
     pub trim_gain: usize,
     /// Its largest pins.
     pub pins: Pins,
@@ -81,6 +90,7 @@ pub struct ArenaSummary {
     /// Its top chunk.
     pub top: Span,
     /// Its stretches of chunks.
+    #[serde(deserialize_with = "wire::list")]
     pub heaps: Vec<HeapSummary>,
     /// Its bins, where wanted: unsorted, small, large.
     pub bins: Vec<Bin>,
@@ -91,6 +101,7 @@ pub struct ArenaSummary {
     /// Thread caches that hold chunks of it (ours only; glibc's mix arenas).
     pub caches: Vec<CacheSummary>,
     /// Inconsistencies met.
+    #[serde(deserialize_with = "wire::figure")]
     pub flaws: usize,
 }
 
@@ -109,13 +120,15 @@ impl ArenaSummary {
 }
 
 /// What an allocator's heaps come to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Heaps {
     /// The arenas, main first.
+    #[serde(deserialize_with = "wire::list")]
     pub arenas: Vec<ArenaSummary>,
     /// What is accounted for.
     pub claims: Vec<Claim>,
     /// Thread caches that are not an arena's (glibc's).
+    #[serde(deserialize_with = "wire::list")]
     pub caches: Vec<CacheSummary>,
     /// Mapped chunks found.
     pub mapped: Count,
@@ -124,6 +137,7 @@ pub struct Heaps {
     /// There are heaps that could not be found.
     pub unseen: bool,
     /// Inconsistencies outside of arenas.
+    #[serde(deserialize_with = "wire::figure")]
     pub flaws: usize,
 }
 
@@ -189,6 +203,7 @@ impl<'a, M: Read> Surveyor<'a, M> {
             own.chunks += more.chunks;
             own.bytes += more.bytes;
         }
+        arena.classes.merge(&self.scan.classes);
         arena.trim_gain += self.scan.trim_gain;
         arena.pins.merge(&self.scan.pins);
         if self.scan.hole.resident >= arena.hole.resident {

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::files::read_text;
 
 /// What the group may use and uses, bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
     /// The group's name, as in `/proc/PID/cgroup`.
     pub name: String,

@@ -1,10 +1,12 @@
 //! The kernel's own totals: `statm`, `status`, `smaps_rollup`, and `smaps` a mapping.
 
+use serde::{Deserialize, Serialize};
+
 use super::files::{read, read_text};
 use crate::error::Error;
 
 /// What the kernel says about a process as a whole, bytes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Figures {
     /// Its name (`comm`).
     pub name: String,
@@ -85,7 +87,7 @@ fn kibibytes(text: &str, name: &str) -> usize {
 }
 
 /// What `smaps` says about one mapping, bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappingFigures {
     /// First address.
     pub start: usize,

@@ -1,11 +1,13 @@
 //! `/proc/PID/maps`: the mappings of a process.
 
+use serde::{Deserialize, Serialize};
+
 use super::files::read;
 use crate::error::Error;
 use crate::span::Span;
 
 /// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
     /// Its addresses.
     pub span: Span,

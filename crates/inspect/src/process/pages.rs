@@ -14,6 +14,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use serde::{Deserialize, Serialize};
+
 use super::files::{convert, open};
 use super::maps::Mapping;
 use crate::error::Error;
@@ -31,7 +33,8 @@ pub struct Run {
 }
 
 /// The resident pages of a process, in address order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Listed", try_from = "Listed")]
 pub struct Pages {
     page_bytes: usize,
     runs: Vec<Run>,
@@ -41,6 +44,62 @@ pub struct Pages {
     cursor: Cell<usize>,
     zero_pages_told: bool,
 }
+
+/// As a snapshot has it: of each run the pages left out before it, its pages, and its kind.
+#[derive(Serialize, Deserialize)]
+struct Listed {
+    page_bytes: usize,
+    zero_pages_told: bool,
+    runs: Vec<(usize, usize, u8)>,
+}
+
+const LISTED_FILE: u8 = 1;
+const LISTED_HUGE: u8 = 2;
+/// Sizes of pages that are believed.
+const LISTED_PAGE_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 21;
+
+impl From<Pages> for Listed {
+    fn from(pages: Pages) -> Self {
+        let mut end = 0;
+        let runs = pages.runs.iter().map(|run| {
+            let skipped = (run.span.start - end) / pages.page_bytes;
+            end = run.span.end;
+            let kind = u8::from(run.of_file) * LISTED_FILE + u8::from(run.huge) * LISTED_HUGE;
+            (skipped, run.span.bytes() / pages.page_bytes, kind)
+        });
+        Self {
+            runs: runs.collect(),
+            page_bytes: pages.page_bytes,
+            zero_pages_told: pages.zero_pages_told,
+        }
+    }
+}
+
+impl TryFrom<Listed> for Pages {
+    type Error = String;
+
+    fn try_from(listed: Listed) -> Result<Self, Self::Error> {
+        let page_bytes = listed.page_bytes;
+        if !page_bytes.is_power_of_two() || !LISTED_PAGE_BYTES.contains(&page_bytes) {
+            return Err(format!("pages of {page_bytes} bytes"));
+        }
+        let mut end = 0usize;
+        let mut runs = Vec::with_capacity(listed.runs.len());
+        for (skipped, pages, kind) in listed.runs {
+            let behind = |start: usize, pages: usize| {
+                start.checked_add(pages.checked_mul(page_bytes)?).filter(|&end| end <= LISTED_END)
+            };
+            let start = behind(end, skipped).ok_or("a page beyond user space")?;
+            end = behind(start, pages).ok_or("a page beyond user space")?;
+            let (of_file, huge) = (kind & LISTED_FILE != 0, kind & LISTED_HUGE != 0);
+            push(&mut runs, Run { span: Span::new(start, end), of_file, huge });
+        }
+        Ok(Self::from_runs(page_bytes, runs, listed.zero_pages_told))
+    }
+}
+
+/// Where user space ends on the largest machines (57-bit addresses).
+const LISTED_END: usize = 1 << 57;
 
 const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;

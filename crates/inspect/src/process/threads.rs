@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use heapwise_layout::walk::Read;
+use serde::{Deserialize, Serialize};
 
 use super::files::path;
 use super::maps::{Mapping, find};
@@ -22,7 +23,7 @@ use super::memory::Memory;
 use crate::span::{Span, page_up};
 
 /// A thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thread {
     /// Its number.
     pub tid: u32,
@@ -35,7 +36,7 @@ pub struct Thread {
 }
 
 /// Threads, and stacks that glibc keeps for the next one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Threads {
     /// All threads, by number.
     pub all: Vec<Thread>,

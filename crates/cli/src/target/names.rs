@@ -1,18 +1,15 @@
-//! From TARGET to a process.
+//! From a name to a process.
 
 use heapwise_inspect::process::names::{self, Candidate};
 
-use super::exit::NO_SUCH_PROCESS;
+use crate::exit::NO_SUCH_PROCESS;
 use crate::failure::{Failure, USAGE};
 
 /// So many candidates are listed.
 const LISTED: usize = 10;
 
-/// A number as it is, else the one process of that name.
+/// The one process of that name.
 pub fn resolve(target: &str) -> Result<u32, Failure> {
-    if let Ok(pid) = target.parse::<u32>() {
-        return Ok(pid);
-    }
     match names::find(target).as_slice() {
         [] => Err(Failure::new(NO_SUCH_PROCESS, format!("no process is called {target:?}"))),
         [only] => Ok(only.pid),

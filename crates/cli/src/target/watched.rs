@@ -1,4 +1,4 @@
-//! `heapwise explain -- CMD`: runs a program and looks at it when it ends, and on Ctrl-C.
+//! `-- CMD`: runs a program and looks at it when it ends, and on Ctrl-C.
 //!
 //! The kernel stops a traced program on its way out while its memory is still
 //! there; that is when we look. Ctrl-C reaches the program as always, after a look.
@@ -11,7 +11,7 @@ use std::ptr;
 
 use libc::{c_int, c_long, pid_t};
 
-use super::exit::NO_SUCH_PROCESS;
+use crate::exit::NO_SUCH_PROCESS;
 use crate::failure::{Failure, NOT_EXECUTABLE, NOT_FOUND, OURS};
 
 /// Stops of the kernel's own, at the end and after a further exec.

@@ -1,0 +1,152 @@
+//! TARGET, as every command that looks at memory takes it.
+//!
+//! ```text
+//! 4711             a process, by number
+//! FILE             a snapshot or a core file, told by how it begins
+//! redis-server     the one process of that name
+//! -- CMD …         a program that is run, and looked at when it ends and on Ctrl-C
+//! ```
+//! In this order. A file of another kind is taken for the name of a process
+//! unless there is a slash in it.
+
+mod names;
+mod watched;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use heapwise_inspect::snapshot::{self, SnapshotError};
+use heapwise_inspect::{Options, Survey, survey};
+
+use self::watched::Moment;
+use crate::exit;
+use crate::failure::{Failure, USAGE};
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// Number or name of a process, or a snapshot file
+    #[arg(value_name = "TARGET", required_unless_present = "command", conflicts_with = "command")]
+    target: Option<OsString>,
+
+    /// Run a program, and look at it when it ends and on Ctrl-C
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// What a TARGET turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A process.
+    Process(u32),
+    /// A snapshot.
+    Snapshot(PathBuf),
+}
+
+/// A look, and how to ask for another one.
+pub struct Look {
+    /// What was seen.
+    pub seen: Survey,
+    /// The target as a user types it: `4711`, `before.hws`, `-- ./job`.
+    pub typed: String,
+}
+
+impl TargetArgs {
+    /// Looks once, or at every moment of a program that is run; `tell` gets each look and
+    /// says what to exit with, and the last one counts.
+    pub fn each(
+        &self,
+        options: Options,
+        mut tell: impl FnMut(&Look) -> anyhow::Result<u8>,
+    ) -> anyhow::Result<u8> {
+        if let Some(target) = &self.target {
+            let seen = Target::of(target)?.look(options)?;
+            return tell(&Look { seen, typed: quoted(target) });
+        }
+        let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
+        let typed = format!("-- {}", words.join(" "));
+        watched::run(&self.command, |pid, moment| {
+            if moment == Moment::Interrupt {
+                crate::complain("interrupted; this is how it stands");
+            }
+            let seen = Target::Process(pid).look(options)?;
+            tell(&Look { seen, typed: typed.clone() })
+        })
+    }
+}
+
+impl Target {
+    /// Finds out what a word means.
+    pub fn of(word: &OsStr) -> Result<Self, Failure> {
+        if let Some(pid) = word.to_str().and_then(|word| word.parse().ok()) {
+            return Ok(Self::Process(pid));
+        }
+        let path = Path::new(word);
+        match first_bytes(path) {
+            Ok(first) if snapshot::is_snapshot(&first) => return Ok(Self::Snapshot(path.into())),
+            Ok(_) if word.as_encoded_bytes().contains(&b'/') => {
+                return Err(bad_file(path, "not a snapshot of heapwise"));
+            }
+            Err(error) if word.as_encoded_bytes().contains(&b'/') => {
+                return Err(bad_file(path, error));
+            }
+            _ => {}
+        }
+        names::resolve(&word.to_string_lossy()).map(Self::Process)
+    }
+
+    /// Looks at it. What a snapshot does not hold, options cannot ask for.
+    pub fn look(&self, options: Options) -> Result<Survey, Failure> {
+        match self {
+            Self::Process(pid) => survey(*pid, options).map_err(|error| exit::failure(&error)),
+            Self::Snapshot(path) => File::open(path)
+                .map_err(SnapshotError::Io)
+                .and_then(snapshot::read)
+                .map_err(|error| bad_file(path, error)),
+        }
+    }
+}
+
+fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    // A directory opens, too, and fails at the read.
+    File::open(path)?.take(snapshot::MAGIC.len() as u64).read_to_end(&mut first)?;
+    Ok(first)
+}
+
+fn bad_file(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::new(USAGE, format!("{}: {why}", path.display()))
+}
+
+/// As a shell takes it back.
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        assert_eq!(quoted(OsStr::new("./a-b")), "./a-b");
+        assert_eq!(quoted(OsStr::new("it's")), "'it'\\''s'");
+        assert_eq!(quoted(OsStr::new("")), "''");
+    }
+
+    #[test]
+    fn a_number_is_a_process_and_a_file_must_be_one_of_ours() {
+        assert_eq!(Target::of(OsStr::new("17")).unwrap(), Target::Process(17));
+        for path in ["/", "/etc/passwd", "/no/such/file"] {
+            assert_eq!(Target::of(OsStr::new(path)).unwrap_err().code, USAGE, "{path}");
+        }
+    }
+}
