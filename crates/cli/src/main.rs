@@ -2,6 +2,8 @@
 
 mod bins;
 mod cli;
+mod condition;
+mod diff;
 mod doctor;
 mod exit;
 mod explain;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Maps(args) => maps::run(args),
         Command::Bins(args) => bins::run(args),
         Command::Exporter(args) => exporter::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),

@@ -14,7 +14,7 @@ use crate::failure::{Failure, OURS};
 use crate::target::TargetArgs;
 use crate::units::bytes;
 
-/// Keep a look in a file that explain, maps and bins read like a process
+/// Keep a look in a file that explain, maps, bins and diff read like a process
 #[derive(Debug, Args)]
 pub struct SnapshotArgs {
     #[command(flatten)]
@@ -33,9 +33,9 @@ pub struct SnapshotArgs {
 pub const HELP: &str = "\
 Examples:
   heapwise snapshot 4711 -o before.hws
-          A process, now
-  heapwise explain before.hws
-          The same as explain said then
+          A process, now …
+  heapwise diff before.hws 4711
+          … and what has grown since
   heapwise snapshot -o end.hws -- ./job
           A program as it is when it ends
 

@@ -10,12 +10,14 @@
 //! survey    one look at a process: all of the above in order
 //! verdict   what it means, in words
 //! snapshot  a look in a file
+//! diff      two looks: what grows
 //! ```
 //! Nothing is stopped, nothing is written, nothing is mapped into the target:
 //! the page state is read first, and then memory of present pages only. Any
 //! word read may be anything: loops are bounded, inconsistencies are counted,
 //! nothing panics.
 
+pub mod diff;
 pub mod error;
 pub mod glibc;
 pub mod heap;

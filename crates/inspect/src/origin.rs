@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::process::figures::start_time;
 use crate::process::files::{path, read};
 
 /// What was looked at.
@@ -26,6 +27,9 @@ pub struct Origin {
     pub taken_unix_ms: u64,
     /// How long the look took, nanoseconds.
     pub took_ns: u64,
+    /// When the process started, in clock ticks since boot: with its number, its identity.
+    #[serde(default)]
+    pub start_ticks: u64,
     /// The target's command line.
     pub command: Vec<String>,
     /// Path of its program.
@@ -54,6 +58,7 @@ impl Origin {
             source: Source::Process,
             taken_unix_ms: unix_ms(SystemTime::now()),
             took_ns: 0,
+            start_ticks: start_time(pid).unwrap_or(0),
             command: words(&read(pid, "cmdline").unwrap_or_default()),
             executable: executable.to_string_lossy().into_owned(),
             host: Host::this(),

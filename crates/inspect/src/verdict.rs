@@ -4,6 +4,7 @@
 //! wanted. So the verdict on live memory is that it is live; whether it grows,
 //! a second look tells.
 
+use crate::diff::{Diff, Trend, are_read};
 use crate::heap::scan::Hole;
 use crate::heap::summary::ArenaSummary;
 use crate::survey::{Allocator, Depth, Survey};
@@ -51,6 +52,15 @@ pub enum Situation {
         /// Resident in live chunks.
         live: usize,
     },
+    /// The program holds it, and more from look to look.
+    LiveGrowing {
+        /// Resident in live chunks.
+        live: usize,
+        /// Bytes in live chunks more than in the look before.
+        grown: usize,
+        /// Time between the looks.
+        elapsed_ms: u64,
+    },
     /// Most of the RSS is not malloc's.
     NotHeap {
         /// The largest row of those.
@@ -92,6 +102,7 @@ impl Situation {
             Self::Fragmented { .. } => "fragmented",
             Self::CachesHold { .. } => "caches_hold",
             Self::Live { .. } => "live",
+            Self::LiveGrowing { .. } => "live_growing",
             Self::NotHeap { .. } => "not_heap",
             Self::HeapUnread => "heap_unread",
         }
@@ -114,6 +125,33 @@ pub fn judge(survey: &Survey) -> Verdict {
         &survey.heaps.arenas,
         parameters.map(|parameters| parameters.mmap_threshold),
     )
+}
+
+/// Judges a survey that another one preceded.
+#[must_use]
+pub fn judge_after(before: &Survey, seen: &Survey) -> Verdict {
+    let mut verdict = judge(seen);
+    let diff = Diff::of(before, seen);
+    let (Trend::LiveGrows { bytes: grown, .. }, Some(elapsed_ms)) =
+        (diff.trend(), diff.elapsed_ms.filter(|_| are_read(before, seen)))
+    else {
+        return verdict;
+    };
+    let tally = &seen.account.tally;
+    let growing = Situation::LiveGrowing { live: live(tally), grown, elapsed_ms };
+    let is_live = |situation: &Situation| matches!(situation, Situation::Live { .. });
+    if is_live(&verdict.main) {
+        verdict.main = growing;
+    } else {
+        verdict.also.retain(|situation| !is_live(situation));
+        verdict.also.insert(0, growing);
+    }
+    verdict
+}
+
+/// Held by the program.
+fn live(tally: &Tally) -> usize {
+    tally[Row::LiveUser] + tally[Row::Headers] + tally[Row::MappedChunks]
 }
 
 /// Free and resident in whole pages.
@@ -159,7 +197,7 @@ fn judge_rows(
     if matters(tally[Row::FreePinned]) {
         all.push(Situation::Fragmented { pinned: tally[Row::FreePinned] });
     }
-    let live = tally[Row::LiveUser] + tally[Row::Headers] + tally[Row::MappedChunks];
+    let live = live(tally);
     let others = ROWS.into_iter().filter(|row| !row.of_heap());
     let (row, bytes) = others
         .map(|row| (row, tally[row]))

@@ -241,7 +241,7 @@ fn write_classes(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Words in lines.
-fn wrapped(text: &str) -> Vec<String> {
+pub fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().expect("never empty");

@@ -4,8 +4,8 @@ use heapwise_inspect::heap::classes::Class;
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Survey};
 
-use crate::target::Look;
-use crate::units::{bytes, count};
+use crate::target::{Kind, Look};
+use crate::units::{bytes, count, duration};
 
 /// Name and version of the allocator.
 pub fn allocator(survey: &Survey) -> String {
@@ -64,6 +64,14 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
             size(live),
             share(live)
         ),
+        Situation::LiveGrowing { live, grown, elapsed_ms } => format!(
+            "Really live, and growing: the program holds {} ({} of the RSS), {} more than {} \
+             before. Whether it still needs all of it, only the program knows.",
+            size(live),
+            share(live),
+            size(grown),
+            duration(elapsed_ms.saturating_mul(1_000_000))
+        ),
         Situation::NotHeap { row, bytes: figure } => format!(
             "Not malloc's: {} ({} of the RSS) in one row alone: {}.",
             size(figure),
@@ -78,7 +86,7 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
 
 /// What to do, each a line.
 pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
-    let Look { seen: survey, typed } = look;
+    let Look { seen: survey, typed, kind } = look;
     let gain = survey.trim_gain();
     let trim = format!("a trim would return {}: call malloc_trim(0)", bytes(gain as u64));
     let ours = matches!(survey.allocator, Allocator::Heapwise);
@@ -124,7 +132,22 @@ pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
             lines.push(format!("what is in them: heapwise bins {typed}"));
         }
         Situation::Live { .. } => {
-            lines.push(format!("look again after some work: heapwise explain {typed}"));
+            lines.push(match kind {
+                Kind::Process => {
+                    format!("does it grow? two looks tell: heapwise explain --for 10s {typed}")
+                }
+                Kind::File => format!("does it grow? with a later look: heapwise diff {typed} PID"),
+                Kind::Command => {
+                    "does it grow? two looks while it runs: heapwise explain --for 10s PID".into()
+                }
+            });
+        }
+        Situation::LiveGrowing { .. } => {
+            lines.push(format!("which sizes: heapwise explain --classes {typed}"));
+            lines.push(format!(
+                "over a longer time: heapwise snapshot {typed} -o before.hws, and later heapwise \
+                 diff before.hws {typed}"
+            ));
         }
         Situation::NotHeap { .. } | Situation::HeapUnread => {
             lines.push(format!("what each mapping is: heapwise maps {typed}"));

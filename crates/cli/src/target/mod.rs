@@ -16,6 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use heapwise_inspect::snapshot::{self, SnapshotError};
@@ -46,12 +47,25 @@ pub enum Target {
     Snapshot(PathBuf),
 }
 
+/// What another look would be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The same process, later.
+    Process,
+    /// The same file, which does not change.
+    File,
+    /// Another run of the program.
+    Command,
+}
+
 /// A look, and how to ask for another one.
 pub struct Look {
     /// What was seen.
     pub seen: Survey,
     /// The target as a user types it: `4711`, `before.hws`, `-- ./job`.
     pub typed: String,
+    /// What that is.
+    pub kind: Kind,
 }
 
 impl TargetArgs {
@@ -63,8 +77,9 @@ impl TargetArgs {
         mut tell: impl FnMut(&Look) -> anyhow::Result<u8>,
     ) -> anyhow::Result<u8> {
         if let Some(target) = &self.target {
-            let seen = Target::of(target)?.look(options)?;
-            return tell(&Look { seen, typed: quoted(target) });
+            let found = Target::of(target)?;
+            let kind = found.kind();
+            return tell(&Look { seen: found.look(options)?, typed: quoted(target), kind });
         }
         let words: Vec<String> = self.command.iter().map(|word| quoted(word)).collect();
         let typed = format!("-- {}", words.join(" "));
@@ -73,8 +88,27 @@ impl TargetArgs {
                 crate::complain("interrupted; this is how it stands");
             }
             let seen = Target::Process(pid).look(options)?;
-            tell(&Look { seen, typed: typed.clone() })
+            tell(&Look { seen, typed: typed.clone(), kind: Kind::Command })
         })
+    }
+}
+
+impl TargetArgs {
+    /// Looks at a process, waits, and looks again.
+    pub fn twice(&self, options: Options, pause: Duration) -> anyhow::Result<(Survey, Look)> {
+        let word = self.target.as_deref().unwrap_or_default();
+        let target = Target::of(word)?;
+        if target.kind() != Kind::Process {
+            let why = "a file does not change; compare two with heapwise diff";
+            return Err(bad_file(Path::new(word), why).into());
+        }
+        let before = target.look(options)?;
+        std::thread::sleep(pause);
+        let seen = target.look(options)?;
+        if seen.origin.start_ticks != before.origin.start_ticks {
+            return Err(Failure::new(exit::NO_SUCH_PROCESS, "the process ended meanwhile").into());
+        }
+        Ok((before, Look { seen, typed: quoted(word), kind: Kind::Process }))
     }
 }
 
@@ -96,6 +130,14 @@ impl Target {
             _ => {}
         }
         names::resolve(&word.to_string_lossy()).map(Self::Process)
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Process(_) => Kind::Process,
+            Self::Snapshot(_) => Kind::File,
+        }
     }
 
     /// Looks at it. What a snapshot does not hold, options cannot ask for.
@@ -122,7 +164,7 @@ fn bad_file(path: &Path, why: impl std::fmt::Display) -> Failure {
 }
 
 /// As a shell takes it back.
-fn quoted(word: &OsStr) -> String {
+pub fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

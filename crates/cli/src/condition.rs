@@ -7,6 +7,7 @@
 
 use std::str::FromStr;
 
+use heapwise_inspect::diff::Diff;
 use heapwise_inspect::{ROWS, Row, Survey};
 
 /// A condition.
@@ -47,6 +48,16 @@ impl Condition {
             Figure::Row(row) => survey.account.tally[row],
         };
         self.compares(value, survey.rss)
+    }
+
+    /// Whether the growth of its figure does; what has shrunk has grown by 0.
+    pub fn holds_for_growth(self, diff: &Diff) -> bool {
+        let change = match self.figure {
+            Figure::Rss => diff.rss,
+            Figure::Reclaimable => diff.trim_gain,
+            Figure::Row(row) => diff.row(row),
+        };
+        self.compares(change.after.saturating_sub(change.before), diff.rss.before)
     }
 
     /// Whether it asks for what only a walk of the heap can tell.
