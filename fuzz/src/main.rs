@@ -4,6 +4,7 @@
 //! cargo run --profile fuzz -p heapwise-fuzz -- --seconds 20      mutates for 20 s
 //! cargo run --profile fuzz -p heapwise-fuzz -- --replay FILE     one input, again
 //! cargo run --profile fuzz -p heapwise-fuzz -- --minimize FILE   the same failure, shorter
+//! cargo run --profile fuzz -p heapwise-fuzz -- --trace           the trace reader, see trace.rs
 //! fuzz/guided --seconds 20                                       with compiled-in counters
 //! ```
 //! An input is a simulated program (see `input.rs`) for the world of
@@ -18,6 +19,7 @@ mod input;
 mod minimize;
 mod reach;
 mod search;
+mod trace;
 
 use input::Input;
 use std::path::PathBuf;
@@ -26,28 +28,40 @@ use std::time::Duration;
 
 const USAGE: &str = "usage: heapwise-fuzz [--seconds N] [--seed N] [--corpus DIR]
        heapwise-fuzz --replay FILE
-       heapwise-fuzz --minimize FILE";
+       heapwise-fuzz --minimize FILE
+       heapwise-fuzz --trace [--seconds N] [--seed N]
+       heapwise-fuzz --trace-replay FILE";
 
 /// What the command line asks for.
 enum Task {
     Search { seconds: u64, seed: u64, corpus: Option<PathBuf> },
     Replay(PathBuf),
     Minimize(PathBuf),
+    Trace { seconds: u64, seed: u64 },
+    TraceReplay(PathBuf),
 }
 
 fn task() -> Option<Task> {
-    let (mut seconds, mut seed, mut corpus) = (20, 0, None);
+    let (mut seconds, mut seed, mut corpus, mut trace) = (20, 0, None, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
+        if flag == "--trace" {
+            trace = true;
+            continue;
+        }
         let value = arguments.next()?;
         match flag.as_str() {
             "--seconds" => seconds = value.parse().ok()?,
             "--seed" => seed = value.parse().ok()?,
             "--corpus" => corpus = Some(value.into()),
             "--replay" => return Some(Task::Replay(value.into())),
+            "--trace-replay" => return Some(Task::TraceReplay(value.into())),
             "--minimize" => return Some(Task::Minimize(value.into())),
             _ => return None,
         }
+    }
+    if trace {
+        return Some(Task::Trace { seconds, seed });
     }
     Some(Task::Search { seconds, seed, corpus })
 }
@@ -63,6 +77,17 @@ fn main() -> ExitCode {
             search::search(Duration::from_secs(seconds), seed, corpus.as_deref());
             ExitCode::SUCCESS
         }
+        Task::Trace { seconds, seed } => {
+            trace::search(Duration::from_secs(seconds), seed);
+            ExitCode::SUCCESS
+        }
+        Task::TraceReplay(file) => match trace::replay(&file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                ExitCode::from(2)
+            }
+        },
         Task::Replay(file) => match Input::read(&file) {
             Ok(input) => {
                 reach::run(&input);

@@ -7,6 +7,7 @@
 
 pub mod bins;
 pub mod header;
+pub mod record;
 pub mod report;
 pub mod size;
 pub mod state;

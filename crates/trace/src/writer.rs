@@ -1,0 +1,100 @@
+//! Writes a file, block by block.
+
+use crate::clock::Anchor;
+use crate::definitions::Definitions;
+use crate::format::{BlockHeader, BlockKind, MAX_BLOCK_BYTES, Packing, file_header};
+use std::io::{self, Write};
+
+/// A trace on its way to a file.
+///
+/// Each block is handed to `out` in one piece, so a file that ends early ends
+/// between two blocks, or in the last one.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
+    out: W,
+    bytes: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a file.
+    ///
+    /// # Errors
+    /// Those of `out`, as for all that writes.
+    pub fn new(mut out: W) -> io::Result<Self> {
+        let header = file_header();
+        out.write_all(&header)?;
+        Ok(Self { out, bytes: header.len() as u64 })
+    }
+
+    /// Writes one block: `raw` is its payload, the header's sizes and checksums are filled in.
+    pub fn block(&mut self, header: BlockHeader, raw: &[u8]) -> io::Result<()> {
+        let packed = pack(header, raw)?;
+        self.packed(&packed)
+    }
+
+    /// Writes a block that [`pack`] made.
+    pub fn packed(&mut self, block: &[u8]) -> io::Result<()> {
+        self.out.write_all(block)?;
+        self.bytes += block.len() as u64;
+        Ok(())
+    }
+
+    /// Writes definitions, in as many blocks as they take, and empties them.
+    pub fn definitions(&mut self, definitions: &mut Definitions) -> io::Result<()> {
+        definitions.drain(|header, raw| self.block(header, raw))
+    }
+
+    /// Writes a reading of both clocks. Times before the first are 0.
+    pub fn clock(&mut self, anchor: Anchor) -> io::Result<()> {
+        let mut raw = [0; 16];
+        raw[..8].copy_from_slice(&anchor.ticks.to_le_bytes());
+        raw[8..].copy_from_slice(&anchor.ns.to_le_bytes());
+        self.block(BlockHeader::new(BlockKind::Clock), &raw)
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it writes to.
+    pub fn get_ref(&self) -> &W {
+        &self.out
+    }
+
+    /// Sends what is buffered on its way.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    /// Ends the file: whoever reads it knows that nothing is missing.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.block(BlockHeader::new(BlockKind::End), &[])?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+/// A block as it stands in the file, header and payload.
+///
+/// # Errors
+/// A payload over [`MAX_BLOCK_BYTES`].
+pub fn pack(mut header: BlockHeader, raw: &[u8]) -> io::Result<Vec<u8>> {
+    if raw.len() > MAX_BLOCK_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a block of a trace over 1 MiB"));
+    }
+    let packed = lz4_flex::block::compress(raw);
+    let payload = if packed.len() < raw.len() {
+        header.packing = Packing::Lz4;
+        &packed[..]
+    } else {
+        header.packing = Packing::Raw;
+        raw
+    };
+    header.raw_bytes = raw.len() as u32;
+    header.stored_bytes = payload.len() as u32;
+    header.payload_checksum = crc32fast::hash(payload);
+    let mut block = header.to_bytes().to_vec();
+    block.extend_from_slice(payload);
+    Ok(block)
+}
