@@ -307,10 +307,8 @@ mod tests {
         out.module(3, &module);
         out.stack(3, 7, &[0x1010, 0x2020]);
         let mut known = Known::default();
-        out.drain(|header, raw| {
-            known.take(header.process, raw).map_err(|what| io::Error::other(what))
-        })
-        .expect("well made");
+        out.drain(|header, raw| known.take(header.process, raw).map_err(io::Error::other))
+            .expect("well made");
         let process = known.process(3).expect("defined");
         assert_eq!((process.pid, process.forked_from), (9, Some(1)));
         assert_eq!(process.command, ["sh", "-c", "true"]);
