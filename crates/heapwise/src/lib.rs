@@ -21,6 +21,14 @@ use heapwise_malloc::global;
 pub use heapwise_malloc::stats::{Figures, Tally};
 pub use heapwise_malloc::tunables::{Setting, TABLE as TUNABLES, Tunable};
 
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: global::Start = global::start;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static FINISH: global::Finish = global::finish;
+
 /// What every chunk is aligned to anyway.
 const MALLOC_ALIGN: usize = 16;
 

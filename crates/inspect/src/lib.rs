@@ -11,13 +11,15 @@
 //! verdict   what it means, in words
 //! snapshot  a look in a file
 //! diff      two looks: what grows
+//! control   commands to a process on our heap
 //! ```
-//! Nothing is stopped, nothing is written, nothing is mapped into the target:
+//! A look stops nothing, writes nothing, maps nothing into the target:
 //! the page state is read first, and then memory of present pages only. Any
 //! word read may be anything: loops are bounded, inconsistencies are counted,
 //! nothing panics.
 
 pub mod diff;
+pub mod control;
 pub mod error;
 pub mod glibc;
 pub mod heap;

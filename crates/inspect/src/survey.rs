@@ -115,6 +115,9 @@ pub struct Survey {
     pub maps: Vec<Mapping>,
     /// What `smaps` says about them, where wanted.
     pub mapping_figures: Vec<MappingFigures>,
+    /// Our own published state, where the process is on our heap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<ours::root::Root>,
     /// The resident pages.
     pub pages: Pages,
     /// The threads.
@@ -178,7 +181,7 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
     Ok(seen)
 }
 
-fn page_bytes() -> usize {
+pub(crate) fn page_bytes() -> usize {
     // SAFETY: takes a number, reads nothing of ours.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
@@ -206,6 +209,7 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         sites: Vec::new(),
         maps,
         mapping_figures: Vec::new(),
+        root: None,
         pages,
         threads: Threads::default(),
         notes: Vec::new(),
@@ -236,7 +240,7 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
 
 /// The mappings and their resident pages, of one moment: the mappings are read
 /// before and after, until both agree.
-fn resident(pid: u32, page_bytes: usize) -> Result<(Vec<Mapping>, Pages), Error> {
+pub(crate) fn resident(pid: u32, page_bytes: usize) -> Result<(Vec<Mapping>, Pages), Error> {
     let mut maps = maps::of(pid)?;
     for attempt in 1.. {
         let pages = Pages::of(pid, &maps, page_bytes)?;
@@ -286,6 +290,7 @@ fn read_heaps(seen: &mut Survey, memory: &Memory<'_>, options: Options) {
         let beside = walk_glibc(seen, memory, glibc, &heaps, options);
         heaps = join(heaps, beside);
     }
+    seen.root.clone_from(&ours);
     seen.allocator = match (ours, glibc) {
         (Some(_), _) => Allocator::Heapwise,
         (None, Some(glibc)) => Allocator::Glibc(Box::new(glibc)),
@@ -401,6 +406,7 @@ fn counters_only(pid: u32, page_bytes: usize, why: String) -> Result<Survey, Err
         sites: Vec::new(),
         maps: Vec::new(),
         mapping_figures: Vec::new(),
+        root: None,
         pages: Pages::from_runs(page_bytes, Vec::new(), true),
         threads: Threads::default(),
         notes: Vec::new(),

@@ -6,9 +6,11 @@
 #![forbid(unsafe_code)]
 
 pub mod bins;
+pub mod control;
 pub mod header;
 pub mod record;
 pub mod report;
+pub mod settings;
 pub mod size;
 pub mod state;
 pub mod walk;

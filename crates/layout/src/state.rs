@@ -13,12 +13,13 @@
 //! a cache, to its thread); atomic ones may be read by anyone.
 
 use crate::bins::{BINMAP_WORDS, BINS, FASTBINS};
+use crate::control::Control;
 use crate::size::CACHE_BINS;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -342,6 +343,16 @@ pub struct ProcessState {
     pub arena_count: AtomicU32,
     /// 1 while a second thread has been seen.
     pub multi_threaded: AtomicU32,
+    /// Address of the settings' values, a word each, in the order of
+    /// [`crate::settings::Setting`], and behind them a word that is 1 while the mmap
+    /// threshold moves by itself. 0 before the allocator is ready.
+    pub settings: AtomicUsize,
+    /// How many settings there are.
+    pub settings_count: AtomicUsize,
+    /// Address of the tokens left for giving back, in bytes, an `i64`; 0 before.
+    pub tokens: AtomicUsize,
+    /// How the outside asks for something.
+    pub control: Control,
     /// The mmapped chunks.
     pub mapped: MappedTable,
     /// Addresses of the [`ArenaState`]s, main first.
@@ -358,6 +369,10 @@ impl ProcessState {
             page_bytes: AtomicU32::new(0),
             arena_count: AtomicU32::new(0),
             multi_threaded: AtomicU32::new(0),
+            settings: AtomicUsize::new(0),
+            settings_count: AtomicUsize::new(0),
+            tokens: AtomicUsize::new(0),
+            control: Control::new(),
             mapped: MappedTable {
                 lock: AtomicU32::new(0),
                 slots_log2: AtomicU32::new(0),

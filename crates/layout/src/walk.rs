@@ -68,7 +68,8 @@ pub fn walk(
 ) -> Result<(), WalkError> {
     let mut chunk = stretch.start;
     let read = |chunk: usize| {
-        memory.word(chunk + HEADER_OFFSET).map(Header).ok_or(WalkError::Unreadable(chunk))
+        let word = chunk.checked_add(HEADER_OFFSET).and_then(|at| memory.word(at));
+        word.map(Header).ok_or(WalkError::Unreadable(chunk))
     };
     while chunk < stretch.end {
         let header = read(chunk)?;
@@ -188,5 +189,13 @@ mod tests {
         let stretch = Stretch { start: 0, end: 64, top: 1000 };
         assert_eq!(walk(&Image(std::vec![0; 8]), stretch, |_| true), Err(WalkError::BadSize(0)));
         assert_eq!(walk(&Image(Vec::new()), stretch, |_| true), Err(WalkError::Unreadable(0)));
+    }
+
+    #[test]
+    fn a_stretch_at_the_end_of_all_addresses_ends_the_walk() {
+        let last = usize::MAX - 7;
+        let stretch = Stretch { start: last, end: usize::MAX, top: 0 };
+        let end = walk(&Image(std::vec![0; 8]), stretch, |_| true);
+        assert_eq!(end, Err(WalkError::Unreadable(last)));
     }
 }

@@ -6,6 +6,15 @@ use heapwise_malloc::{global, linux::set_errno};
 const EINVAL: c_int = 22;
 const ENOMEM: c_int = 12;
 
+// Beside malloc, so that no linker takes one without the other.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: global::Start = global::start;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static FINISH: global::Finish = global::finish;
+
 /// C: malloc.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapwise_fast")]

@@ -15,6 +15,7 @@ use crate::inbox;
 use crate::os::Os;
 use crate::root::Allocator;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use heapwise_layout::control::HELPER_NONE;
 use heapwise_layout::state::{ArenaState, Cache, OUTBOXES, Outbox};
 
 /// Chunks in a batch.
@@ -86,7 +87,7 @@ impl<O: Os> Allocator<O> {
                     self.want_helper();
                 }
             }
-        } else if self.helper.load(Relaxed) == 0 {
+        } else if self.state.control.helper.load(Relaxed) == HELPER_NONE {
             // The owner may sleep for long: let somebody look.
             self.want_helper();
         }

@@ -42,7 +42,7 @@ impl<O: Os> Allocator<O> {
         let free = |word: &AtomicU32| word.store(0, SeqCst);
         free(&self.state.mapped.lock);
         free(&self.arenas_lock);
-        self.helper.store(0, SeqCst);
+        self.forget_commands();
         let own = slot.0.get();
         for arena in self.arenas() {
             free(&arena.lock);

@@ -5,7 +5,7 @@
 
 use crate::cache::{Freed, free_fast, malloc_fast};
 use crate::chunk::at;
-use crate::linux::{AT_SECURE, Linux, forget_helper, getauxval, machine, set_errno};
+use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::root::Allocator;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
@@ -193,11 +193,12 @@ fn apply_settings() {
 /// 0 nothing done, 1 in the making, 2 done.
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// Start-up: before `main`, or when the library is loaded later.
+/// Start-up: before `main`, or when the library is loaded later; whoever is the
+/// process's allocator has it in its `.init_array`, and [`finish`] in `.fini_array`.
 ///
 /// Allocation works before this has run (the dynamic linker allocates first);
 /// what it adds are the settings of the environment, thread exit, fork, report.
-extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *const c_char) {
+pub extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *const c_char) {
     if STARTED.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
         return;
     }
@@ -211,6 +212,8 @@ extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *const 
         pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
     }
     ALLOCATOR.prepare();
+    let entry = machine::start_from_outside as unsafe extern "C" fn() as *const ();
+    ALLOCATOR.state.control.entry.store(entry.expose_provenance(), Release);
     // SAFETY: reads the auxiliary vector.
     if unsafe { getauxval(AT_SECURE) } == 0 {
         // SAFETY: both are null-terminated arrays of C strings, or null.
@@ -239,17 +242,15 @@ unsafe fn take_environment(list: *const *const c_char) {
     }
 }
 
-extern "C" fn finish() {
+/// The process ends by its exit handlers.
+pub extern "C" fn finish() {
     ALLOCATOR.finish_report();
 }
 
-#[used]
-#[unsafe(link_section = ".init_array")]
-static START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = start;
-
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static FINISH: extern "C" fn() = finish;
+/// What stands in `.init_array`.
+pub type Start = extern "C" fn(c_int, *const *const c_char, *const *const c_char);
+/// What stands in `.fini_array`.
+pub type Finish = extern "C" fn();
 
 /// A thread ends. Other destructors may still allocate and free: the cache is
 /// kept until the last round.
@@ -272,7 +273,6 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
-    forget_helper();
     ALLOCATOR.after_fork_in_child(slot());
     ALLOCATOR.report_fork();
 }

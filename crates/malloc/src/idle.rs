@@ -13,6 +13,7 @@ use crate::os::Os;
 use crate::root::Allocator;
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use heapwise_layout::control::HELPER_NONE;
 use heapwise_layout::state::{ARENA_SHARED, Cache, MODE_LENT, MODE_OPEN, MODE_SHARED};
 
 /// The helper leaves a sleeping thread's cache alone below this.
@@ -25,18 +26,23 @@ impl<O: Os> Allocator<O> {
     ///
     /// Serves what no thread will: arenas without one, and arenas whose thread sleeps.
     pub fn tick(&self) -> bool {
-        let mut worked = false;
-        for arena in self.arenas() {
-            if let Some(held) = self.try_hold(arena) {
-                worked |= held.tick();
+        let mut worked = self.serve();
+        if self.helper_wanted() {
+            for arena in self.arenas() {
+                if let Some(held) = self.try_hold(arena) {
+                    worked |= held.tick();
+                }
             }
+        } else {
+            // Somebody asked for a command, and only for that.
+            self.quiet_ticks.store(QUIET_TICKS, Relaxed);
         }
         let quiet = if worked { 0 } else { self.quiet_ticks.load(Relaxed) + 1 };
         self.quiet_ticks.store(quiet, Relaxed);
         if quiet < QUIET_TICKS {
             return true;
         }
-        self.helper.store(0, Relaxed);
+        self.state.control.helper.store(HELPER_NONE, Relaxed);
         false
     }
 }

@@ -22,6 +22,7 @@ mod bins;
 pub mod cache;
 pub mod check;
 mod chunk;
+mod control;
 mod cut;
 mod entry;
 pub mod fatal;

@@ -18,6 +18,7 @@ use crate::os::{Os, Span};
 use crate::root::Allocator;
 use crate::tunables::Setting;
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use heapwise_layout::control::{HELPER_NONE, HELPER_REFUSED, HELPER_RUNS};
 use heapwise_layout::header::{MIN_CHUNK, free};
 
 /// Bytes that may be faulted in again, per second.
@@ -40,6 +41,11 @@ pub struct Budget {
 impl Budget {
     pub(crate) const fn new() -> Self {
         Self { tokens: AtomicI64::new(TOKENS_MAX), filled_ns: AtomicU64::new(0) }
+    }
+
+    /// Where the tokens stand, for the published state.
+    pub(crate) fn address(&self) -> usize {
+        core::ptr::from_ref(&self.tokens).expose_provenance()
     }
 
     /// Bytes given back are in use again.
@@ -231,17 +237,22 @@ impl<O: Os> Allocator<O> {
         self.state.multi_threaded.load(Relaxed) != 0
     }
 
+    /// Whether the settings want a helper that gives memory back.
+    pub(crate) fn helper_wanted(&self) -> bool {
+        self.settings.get(Setting::PurgeHelper) > 0 && self.settings.get(Setting::Purge) > 0
+    }
+
     /// Starts the idle helper unless it runs.
     #[cold]
     pub(crate) fn want_helper(&self) {
-        if self.settings.get(Setting::PurgeHelper) > 0
-            && self.settings.get(Setting::Purge) > 0
-            && self.helper.compare_exchange(0, 1, Relaxed, Relaxed).is_ok()
+        let state = &self.state.control.helper;
+        if self.helper_wanted()
+            && state.compare_exchange(HELPER_NONE, HELPER_RUNS, Relaxed, Relaxed).is_ok()
         {
             self.quiet_ticks.store(0, Relaxed);
             if !self.os.start_helper() {
                 // No thread to be had here; do not ask again.
-                self.helper.store(2, Relaxed);
+                state.store(HELPER_REFUSED, Relaxed);
             }
         }
     }

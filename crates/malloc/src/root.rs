@@ -8,7 +8,7 @@ use crate::fatal::Fault;
 use crate::kernel::KernelCalls;
 use crate::os::Os;
 use crate::purge::Budget;
-use crate::tunables::Settings;
+use crate::tunables::{SETTINGS, Settings};
 use core::sync::atomic::{
     AtomicPtr, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -52,8 +52,6 @@ pub struct Allocator<O: Os> {
     pub(crate) arenas_lock: AtomicU32,
     /// 0 raw, 1 in the making, 2 ready.
     ready: AtomicU32,
-    /// 1 while the helper runs.
-    pub(crate) helper: AtomicU32,
     /// Ticks of the helper without work.
     pub(crate) quiet_ticks: AtomicU32,
     pub(crate) secret: AtomicU64,
@@ -93,7 +91,6 @@ impl<O: Os> Allocator<O> {
             counting: AtomicU32::new(0),
             arenas_lock: AtomicU32::new(0),
             ready: AtomicU32::new(0),
-            helper: AtomicU32::new(0),
             quiet_ticks: AtomicU32::new(0),
             secret: AtomicU64::new(0),
             main: ArenaState::new(),
@@ -125,6 +122,10 @@ impl<O: Os> Allocator<O> {
         let slots = self.first_mapped_slots.as_ptr().expose_provenance();
         self.state.mapped.slots.store(slots, Relaxed);
         self.state.mapped.slots_log2.store(FIRST_MAPPED_SLOTS_LOG2, Relaxed);
+        let settings = core::ptr::from_ref(&self.settings).expose_provenance();
+        self.state.settings.store(settings, Relaxed);
+        self.state.settings_count.store(SETTINGS, Relaxed);
+        self.state.tokens.store(self.budget.address(), Relaxed);
         self.main.flags.set(ARENA_MAIN);
         self.register_arena(&self.main);
         self.state.magic.store(PROCESS_MAGIC, Release);

@@ -4,33 +4,7 @@
 //! `GLIBC_TUNABLES`, or from `mallopt`. Values are words; sizes are bytes.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-/// A setting: an index into [`TABLE`] and [`Settings`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-#[allow(missing_docs, reason = "TABLE documents each")]
-pub enum Setting {
-    MmapThreshold,
-    TrimThreshold,
-    TopPad,
-    MmapMax,
-    ArenaMax,
-    ArenaTest,
-    MxFast,
-    Perturb,
-    Check,
-    CacheMax,
-    CacheCount,
-    HugeTlb,
-    UnsortedLimit,
-    Purge,
-    PurgeBudget,
-    PurgeHelper,
-    CacheBytes,
-}
-
-/// Number of settings.
-pub const SETTINGS: usize = Setting::CacheBytes as usize + 1;
+pub use heapwise_layout::settings::{SETTINGS, Setting};
 
 /// How a setting is called and what it may be.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +90,8 @@ const _: () = {
     }
 };
 
-/// The values in force.
+/// The values in force. Published by address, so the order stays.
+#[repr(C)]
 pub struct Settings {
     values: [AtomicUsize; SETTINGS],
     /// 1 while the mmap threshold moves by itself.

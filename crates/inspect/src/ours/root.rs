@@ -2,19 +2,24 @@
 
 use std::mem::offset_of;
 
+use heapwise_layout::control::Control;
+use heapwise_layout::settings::Setting;
 use heapwise_layout::state::{
     ARENA_MAGIC, ArenaState, LAYOUT_VERSION, MAX_ARENAS, MappedTable, PROCESS_MAGIC, ProcessState,
 };
 use heapwise_layout::walk::Read;
+use serde::{Deserialize, Serialize};
 
 use crate::span::Span;
+use crate::wire;
 
 /// The root as read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Root {
     /// Its address.
     pub address: usize,
     /// Addresses of the arenas, main first.
+    #[serde(deserialize_with = "wire::list")]
     pub arenas: Vec<usize>,
     /// The table of mapped chunks: its slots.
     pub slots: Span,
@@ -22,7 +27,41 @@ pub struct Root {
     pub mapped_count: usize,
     /// Bytes in them by its counter.
     pub mapped_bytes: usize,
+    /// Its settings.
+    pub settings: Settings,
+    /// Bytes that giving back may cost before it waits: may be below 0.
+    pub tokens: Option<i64>,
+    /// Thread id of the idle helper, 0 without one.
+    pub helper_tid: u32,
 }
+
+/// The settings' values, as far as they could be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    #[serde(deserialize_with = "wire::list")]
+    values: Vec<usize>,
+    /// Whether the mmap threshold moves by itself.
+    pub is_dynamic: bool,
+}
+
+impl Settings {
+    /// The value of one.
+    #[must_use]
+    pub fn get(&self, setting: Setting) -> Option<usize> {
+        self.values.get(setting as usize).copied()
+    }
+
+    fn read(memory: &impl Read, address: usize, count: usize) -> Option<Self> {
+        // A newer allocator may have more of them; the dynamic word stands behind all.
+        let count = count.min(MAX_SETTINGS);
+        let word = |index: usize| Some(memory.word(address.checked_add(index * 8)?)? as usize);
+        let values = (0..count).map(word).collect::<Option<_>>()?;
+        Some(Self { values, is_dynamic: word(count)? == 1 })
+    }
+}
+
+/// More there are never.
+const MAX_SETTINGS: usize = 1 << 10;
 
 /// What stands where a root was looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +116,14 @@ pub fn read(memory: &impl Read, address: usize) -> Option<Found> {
         slots: Span::new(slots, slots.saturating_add(slot_bytes)),
         mapped_count: word(TABLE + offset_of!(MappedTable, count))? as usize,
         mapped_bytes: word(TABLE + offset_of!(MappedTable, bytes))? as usize,
+        settings: Settings::read(
+            memory,
+            word(offset_of!(ProcessState, settings))? as usize,
+            word(offset_of!(ProcessState, settings_count))? as usize,
+        )
+        .unwrap_or_default(),
+        tokens: memory.word(word(offset_of!(ProcessState, tokens))? as usize).map(u64::cast_signed),
+        helper_tid: half(offset_of!(ProcessState, control) + offset_of!(Control, helper_tid))?,
     }))
 }
 

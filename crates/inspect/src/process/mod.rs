@@ -9,3 +9,4 @@ pub mod names;
 pub mod pages;
 pub mod rights;
 pub mod threads;
+pub mod tracing;

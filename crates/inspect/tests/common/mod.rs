@@ -12,28 +12,30 @@ use std::sync::OnceLock;
 /// The compiled program; `None`, with a message, without a C compiler.
 pub fn program() -> Option<&'static Path> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PROGRAM
-        .get_or_init(|| {
-            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/shapes.c");
-            let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-            let program = directory.join(format!("shapes-{}", std::process::id()));
-            let made = Command::new("cc")
-                .args(["-O1", "-g0", "-pthread", "-o"])
-                .arg(&program)
-                .arg(source)
-                .status();
-            match made {
-                Ok(status) => {
-                    assert!(status.success(), "{source} does not compile");
-                    Some(program)
-                }
-                Err(error) => {
-                    eprintln!("skipped: cc: {error}");
-                    None
-                }
-            }
-        })
-        .as_deref()
+    PROGRAM.get_or_init(|| compile("shapes.c")).as_deref()
+}
+
+/// Compiles a program of `tests/programs`; `None`, with a message, without a C compiler.
+pub fn compile(source: &str) -> Option<PathBuf> {
+    let name = source.trim_end_matches(".c");
+    let program =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(source);
+    let made = Command::new("cc")
+        .args(["-O1", "-g0", "-pthread", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status();
+    match made {
+        Ok(status) => {
+            assert!(status.success(), "{} does not compile", source.display());
+            Some(program)
+        }
+        Err(error) => {
+            eprintln!("skipped: cc: {error}");
+            None
+        }
+    }
 }
 
 /// A running program, ended when dropped.

@@ -4,13 +4,14 @@
 //! main's `pthread_exit`, be counted, run with the program's signals and need
 //! `pthread_create` inside malloc. It has its own small stack and its own
 //! thread pointer (the C library's errno lands there), and all signals blocked.
+//!
+//! It is started by a free that leaves something to give back, or from outside
+//! through [`machine::start_from_outside`], to carry out a command.
 
-use super::machine::{bare_thread, nr, syscall};
+use super::machine::{self, nr, syscall};
+use crate::global::ALLOCATOR;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering::{Acquire, Release},
-};
+use core::sync::atomic::{AtomicU32, Ordering::Acquire};
 
 /// Time between two looks.
 const TICK_NS: usize = 500_000_000;
@@ -19,64 +20,64 @@ const STACK_BYTES: usize = 32 << 10;
 /// Room below and above its thread pointer, where the C library expects its own words.
 const STORAGE_BYTES: usize = 32 << 10;
 const PR_SET_NAME: usize = 15;
-const SIG_SETMASK: usize = 2;
 
+/// The stack, growing down from its end, and behind it the storage, the thread
+/// pointer in its middle.
 #[repr(C, align(64))]
-struct Ground {
+pub struct Ground {
     stack: [u8; STACK_BYTES],
     storage: [usize; STORAGE_BYTES / 8],
 }
 
-struct Shared(UnsafeCell<Ground>);
+/// Offset of the stack's end.
+pub const STACK_END: usize = STACK_BYTES;
+/// Offset of the thread pointer.
+pub const THREAD_POINTER: usize = STACK_BYTES + STORAGE_BYTES / 2;
+
+/// [`Ground`] in a static.
+pub struct Shared(UnsafeCell<Ground>);
 // SAFETY: used by one helper at a time, see `start`.
 unsafe impl Sync for Shared {}
 
-static GROUND: Shared =
+/// What the helper runs on.
+pub static GROUND: Shared =
     Shared(UnsafeCell::new(Ground { stack: [0; STACK_BYTES], storage: [0; STORAGE_BYTES / 8] }));
-/// Thread id of the helper; the kernel clears it when the thread is gone.
-static TID: AtomicU32 = AtomicU32::new(0);
+
+fn tid() -> &'static AtomicU32 {
+    &ALLOCATOR.state.control.helper_tid
+}
 
 /// Starts the helper; the caller made sure that it asks once at a time.
 pub fn start() -> bool {
     // The former helper said goodbye but may still be leaving our stack.
     let mut patience = 1_000_000;
-    while TID.load(Acquire) != 0 {
+    while tid().load(Acquire) != 0 {
         core::hint::spin_loop();
         patience -= 1;
         if patience == 0 {
             return false;
         }
     }
-    let ground = GROUND.0.get();
-    let all = u64::MAX;
-    let mut kept = 0u64;
-    // SAFETY: the ground is nobody's now; the masks are ours and 8 bytes long.
+    let ground = GROUND.0.get().expose_provenance();
+    // SAFETY: the ground is nobody's now, and all of it outlives the thread.
     unsafe {
-        let stack = (&raw mut (*ground).stack).expose_provenance() + STACK_BYTES;
-        let pointer = (&raw mut (*ground).storage).expose_provenance() + STORAGE_BYTES / 2;
-        // A thread pointer points to a word that holds it.
-        crate::chunk::at::<usize>(pointer).write(pointer);
-        let masks = [(&raw const all).addr(), (&raw mut kept).addr()];
-        syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, masks[0], masks[1], 8, 0, 0]);
-        let result = bare_thread(stack & !15, pointer, TID.as_ptr().addr(), body);
-        syscall(nr::RT_SIGPROCMASK, [SIG_SETMASK, masks[1], 0, 8, 0, 0]);
-        result > 0
+        machine::spawn(ground + STACK_END, ground + THREAD_POINTER, tid().as_ptr().addr(), body) > 0
     }
 }
 
-/// In a fork child: there is no helper here.
-pub fn forget_helper() {
-    TID.store(0, Release);
-}
-
-extern "C" fn body() {
+/// What the helper does.
+pub extern "C" fn body() {
     let pause = [0usize, TICK_NS];
     // SAFETY: a NUL-terminated name, a timespec.
     unsafe {
         syscall(nr::PRCTL, [PR_SET_NAME, c"heapwise-idle".as_ptr().addr(), 0, 0, 0, 0]);
+        // Whoever started it from outside waits.
+        if ALLOCATOR.serve() && !ALLOCATOR.tick() {
+            return;
+        }
         loop {
             syscall(nr::NANOSLEEP, [pause.as_ptr().addr(), 0, 0, 0, 0, 0]);
-            if !crate::global::ALLOCATOR.tick() {
+            if !ALLOCATOR.tick() {
                 return;
             }
         }

@@ -20,8 +20,6 @@ use core::ffi::{c_int, c_long, c_ulong, c_void};
 use core::sync::atomic::AtomicU32;
 use machine::{nr, syscall};
 
-pub use helper::forget_helper;
-
 const PROT_READ_WRITE: usize = 1 | 2;
 const MAP_PRIVATE_ANONYMOUS: usize = 0x02 | 0x20;
 const MAP_NORESERVE: usize = 0x4000;

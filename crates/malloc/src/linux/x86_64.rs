@@ -1,8 +1,14 @@
 //! The processor's part on x86_64: system calls, the thread's slot, a bare thread.
 //!
-//! A port to another processor is one more file with these four items.
+//! A port to another processor is one more file with these items.
 
-use core::arch::{asm, global_asm};
+use super::Linux;
+use super::helper::{GROUND, STACK_END, THREAD_POINTER, body};
+use crate::global::ALLOCATOR;
+use crate::root::Allocator;
+use core::arch::{asm, global_asm, naked_asm};
+use core::mem::offset_of;
+use heapwise_layout::control::{Control, HELPER_NONE, HELPER_REFUSED, HELPER_RUNS};
 
 /// Numbers of the system calls used here.
 #[allow(missing_docs, reason = "the kernel's names")]
@@ -106,54 +112,170 @@ pub fn slot_address() -> usize {
     slot
 }
 
-/// Starts a bare thread on `stack` with `thread_pointer`, which runs `body` and exits.
-/// Its thread id stands in `*tid` until it is gone. Negative: −errno.
+/// VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID
+const THREAD_FLAGS: usize =
+    0x0000_0100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x10_0000 | 0x20_0000;
+const SIG_SETMASK: usize = 2;
+
+/// Starts a bare thread on `stack` with `thread_pointer`, which runs `body` and exits, all
+/// signals blocked. Its thread id stands in `*tid` until it is gone. Negative: −errno.
+///
+/// General registers only, and beside the stack nothing but the word at
+/// `thread_pointer` is written: it can be called wherever a thread was interrupted.
 ///
 /// # Safety
 /// `stack` is the end of free memory aligned to 16, `thread_pointer` that of
 /// storage laid out for it; both and `tid` outlive the thread. `body` uses
 /// nothing of a C library that needs a thread of its making.
-pub unsafe fn bare_thread(
+#[unsafe(naked)]
+pub unsafe extern "C" fn spawn(
     stack: usize,
     thread_pointer: usize,
     tid: usize,
     body: extern "C" fn(),
 ) -> isize {
-    /// VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID
-    const FLAGS: usize = 0x0000_0100
-        | 0x200
-        | 0x400
-        | 0x800
-        | 0x1_0000
-        | 0x4_0000
-        | 0x8_0000
-        | 0x10_0000
-        | 0x20_0000;
-    let result: isize;
-    // SAFETY: the new thread never returns from this block: it calls `body` on
-    // its own stack and exits. The old one sees an ordinary system call.
-    unsafe {
-        asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "call r12",
-            "mov edi, 0",
-            "mov eax, 60",
-            "syscall",
-            "ud2",
-            "2:",
-            inlateout("rax") nr::CLONE as isize => result,
-            in("rdi") FLAGS,
-            in("rsi") stack,
-            in("rdx") tid,
-            in("r10") tid,
-            in("r8") thread_pointer,
-            in("r12") body,
-            lateout("rcx") _,
-            lateout("r11") _,
-        );
-    }
-    result
+    naked_asm!(
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "sub rsp, 16", // [rsp] the mask as it was, [rsp + 8] all signals
+        "mov r12, rdi",
+        "mov r13, rsi",
+        "mov r14, rdx",
+        "mov r15, rcx",
+        "mov qword ptr [r13], r13", // a thread pointer points to a word that holds it
+        "mov qword ptr [rsp + 8], -1",
+        // rt_sigprocmask(SIG_SETMASK, all, as it was, 8): the new thread inherits the mask.
+        "mov edi, {set_mask}",
+        "lea rsi, [rsp + 8]",
+        "mov rdx, rsp",
+        "mov r10d, 8",
+        "mov eax, {sigprocmask}",
+        "syscall",
+        // clone(flags, stack, tid, tid, thread pointer)
+        "mov edi, {flags}",
+        "mov rsi, r12",
+        "mov rdx, r14",
+        "mov r10, r14",
+        "mov r8, r13",
+        "mov eax, {clone}",
+        "syscall",
+        "test rax, rax",
+        "jz 2f",
+        "mov rbx, rax",
+        "mov edi, {set_mask}",
+        "mov rsi, rsp",
+        "xor edx, edx",
+        "mov r10d, 8",
+        "mov eax, {sigprocmask}",
+        "syscall",
+        "mov rax, rbx",
+        "add rsp, 16",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "ret",
+        // The new thread, on its own stack.
+        "2:",
+        "xor ebp, ebp",
+        "call r15",
+        "xor edi, edi",
+        "mov eax, {exit}",
+        "syscall",
+        "ud2",
+        set_mask = const SIG_SETMASK,
+        sigprocmask = const nr::RT_SIGPROCMASK,
+        flags = const THREAD_FLAGS,
+        clone = const nr::CLONE,
+        exit = const nr::EXIT,
+    )
+}
+
+/// Starts the helper on a thread that a tracer made come here, wherever it was.
+///
+/// ```text
+///  rsp ─► │ where to go on │   128 bytes that are not ours   │ the interrupted frame
+/// ```
+/// It goes on there with every register and flag as it came; vector registers are not
+/// touched. No lock is taken. Signals may come at any point, and the tracer may be gone.
+///
+/// # Safety
+/// Not to be called: the stack is as drawn.
+#[unsafe(naked)]
+pub unsafe extern "C" fn start_from_outside() {
+    naked_asm!(
+        "pushfq",
+        "cld",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "push rbx",
+        "lea rbx, [rip + {allocator} + {control}]",
+        "xor edi, edi", // what to say in `started`
+        // Nobody else is at it, whether there was none or none was to be had.
+        "mov ecx, {runs}",
+        "mov eax, {none}",
+        "lock cmpxchg dword ptr [rbx + {helper}], ecx",
+        "je 2f",
+        "mov eax, {refused}",
+        "lock cmpxchg dword ptr [rbx + {helper}], ecx",
+        "jne 4f",
+        "2:",
+        // The former one may still be leaving its stack: the tracer asks again.
+        "cmp dword ptr [rbx + {tid}], 0",
+        "je 3f",
+        "mov dword ptr [rbx + {helper}], {none}",
+        "jmp 4f",
+        "3:",
+        "mov dword ptr [rip + {allocator} + {quiet}], 0",
+        "lea rdi, [rip + {ground} + {stack}]",
+        "lea rsi, [rip + {ground} + {pointer}]",
+        "lea rdx, [rbx + {tid}]",
+        "lea rcx, [rip + {body}]",
+        "call {spawn}",
+        "mov edi, eax",
+        "test rax, rax",
+        "jg 4f",
+        "mov dword ptr [rbx + {helper}], {refused}",
+        "4:",
+        "mov dword ptr [rbx + {started}], edi",
+        "lock inc dword ptr [rbx + {entries}]",
+        "pop rbx",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "popfq",
+        "ret 128",
+        allocator = sym ALLOCATOR,
+        control = const offset_of!(Allocator<Linux>, state.control),
+        quiet = const offset_of!(Allocator<Linux>, quiet_ticks),
+        helper = const offset_of!(Control, helper),
+        tid = const offset_of!(Control, helper_tid),
+        started = const offset_of!(Control, started),
+        entries = const offset_of!(Control, entries),
+        none = const HELPER_NONE,
+        runs = const HELPER_RUNS,
+        refused = const HELPER_REFUSED,
+        ground = sym GROUND,
+        stack = const STACK_END,
+        pointer = const THREAD_POINTER,
+        body = sym body,
+        spawn = sym spawn,
+    )
 }
