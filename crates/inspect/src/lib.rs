@@ -18,8 +18,8 @@
 //! word read may be anything: loops are bounded, inconsistencies are counted,
 //! nothing panics.
 
-pub mod diff;
 pub mod control;
+pub mod diff;
 pub mod error;
 pub mod glibc;
 pub mod heap;
