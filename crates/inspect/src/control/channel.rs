@@ -46,8 +46,8 @@ pub fn request(
     forced: bool,
 ) -> Result<Reply, Refusal> {
     let until = Instant::now() + patience;
-    may_be_stopped(pid)?;
     let block = Block::open(pid, root.address, until)?;
+    may_be_stopped(pid)?;
     let number = block.long(offset_of!(Control, done))?.wrapping_add(1);
     // A process whose allocator is not ready, or is built without the entry.
     let entry = block.long(offset_of!(Control, entry))? as usize;

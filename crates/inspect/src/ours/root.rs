@@ -103,7 +103,8 @@ pub fn read(memory: &impl Read, address: usize) -> Option<Found> {
     let arenas: Vec<usize> = (0..count)
         .map(|index| Some(word(offset_of!(ProcessState, arenas) + index * 8)? as usize))
         .collect::<Option<_>>()?;
-    if !arenas.iter().all(|&arena| is_arena(memory, arena)) {
+    // Another one may just have been made, its memory not resident when the pages were walked.
+    if !is_arena(memory, arenas[0]) {
         return None;
     }
     const TABLE: usize = offset_of!(ProcessState, mapped);

@@ -42,7 +42,10 @@ impl<M: Image> Ground<'_, M> {
                     let summary = self.survey_arena(index, &arena, &mut heaps.claims);
                     heaps.arenas.push(summary);
                 }
-                None => heaps.flaws += 1,
+                None => {
+                    heaps.flaws += 1;
+                    heaps.unseen = true;
+                }
             }
         }
         self.claim_mapped(&mut heaps);
