@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bins, diff, doctor, explain, exporter, lab, maps, pages, run, snapshot};
+use crate::{bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot};
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
 #[derive(Debug, Parser)]
@@ -54,6 +54,8 @@ pub enum Command {
     Snapshot(snapshot::SnapshotArgs),
     #[command(after_long_help = diff::HELP)]
     Diff(diff::DiffArgs),
+    #[command(after_long_help = replay::HELP)]
+    Replay(replay::ReplayArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

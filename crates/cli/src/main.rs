@@ -9,10 +9,13 @@ mod exit;
 mod explain;
 mod exporter;
 mod failure;
+mod interrupt;
 mod lab;
 mod library;
 mod maps;
 mod pages;
+mod progress;
+mod replay;
 mod report;
 mod run;
 mod snapshot;
@@ -32,6 +35,9 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
+    if let Some(code) = play_steps() {
+        return code;
+    }
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Lab(args) => lab::run(args),
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
         Command::Exporter(args) => exporter::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Snapshot(args) => snapshot::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),
@@ -53,6 +60,20 @@ fn main() -> ExitCode {
         }
         complain(&format!("{error:#}"));
         ExitCode::from(error.downcast_ref::<Failure>().map_or(1, |failure| failure.code))
+    })
+}
+
+/// `heapwise replay` starts itself in this role: before anything else, since what we
+/// allocate would be in its figures.
+fn play_steps() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let steps = arguments.next().filter(|first| first == replay::PLAYER).and(arguments.next())?;
+    Some(match heapwise_replay::player::play(&steps) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
     })
 }
 

@@ -1,0 +1,277 @@
+//! `heapwise replay` against the original: the same program, run for real and from its trace.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::{compile, heapwise, needs_library};
+use heapwise_replay::calls;
+use heapwise_trace::{Builder, Event, ProcessStart, What, sample};
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+/// Tides: allocates and resizes at random up to `SLOTS` blocks, frees the newest first, again and
+/// again; tells its own peak. (What is freed at random leaves glibc's break to chance: 16 bytes
+/// more at the beginning move the number of its calls by 5 %.)
+const ORIGINAL: &str = r#"
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { SLOTS = 3000, TIDES = 20 };
+static uint64_t state = 42;
+static uint64_t next(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return state >> 33;
+}
+static size_t size_of(uint64_t kind, uint64_t size) {
+    if (kind < 2) return 100000 + size % 900000;
+    if (kind < 20) return 1000 + size % 30000;
+    return 1 + size % 500;
+}
+static void *blocks[SLOTS];
+int main(void) {
+    for (int tide = 0; tide < TIDES; tide++) {
+        for (int i = 0; i < SLOTS; i++) {
+            uint64_t kind = next() % 100;
+            size_t size = size_of(kind, next());
+            blocks[i] = memset(malloc(size), 1, size);
+            if (kind % 5 == 0) {
+                size_t more = size + next() % 100;
+                blocks[i] = realloc(blocks[i], more);
+                memset((char *)blocks[i] + size, 1, more - size);
+            }
+        }
+        for (int i = SLOTS - 1; i >= 0; i--)
+            if (i % 100 || tide == TIDES - 1) free(blocks[i]);
+            else blocks[i] = NULL;
+    }
+    char line[256];
+    long peak = 0, file = 0, n;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (fgets(line, sizeof line, status)) {
+        if (sscanf(line, "VmHWM: %ld", &n) == 1) peak = n;
+        if (sscanf(line, "RssFile: %ld", &n) == 1) file = n;
+    }
+    printf("%ld\n", peak - file);
+    return 0;
+}
+"#;
+
+/// The same steps as a trace, one in `step_ns`.
+fn trace_of_original(tides: u32, step_ns: u64) -> Vec<u8> {
+    const SLOTS: usize = 3000;
+    let mut state = 42u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 33
+    };
+    let mut builder = Builder::new(Vec::new()).unwrap();
+    let start = ProcessStart { pid: 100, ..ProcessStart::default() };
+    let process = builder.process(start, &["original"]).unwrap();
+    let mut time_ns = 0;
+    let mut push = |what| {
+        time_ns += step_ns;
+        builder.push(&Event { time_ns, process, thread: 100, what }).unwrap();
+    };
+    // Addresses only have to differ.
+    let mut fresh = 0x10_0000_0000u64;
+    let mut address = || {
+        fresh += 1 << 20;
+        fresh
+    };
+    for tide in 0..tides {
+        let mut blocks = Vec::new();
+        for _ in 0..SLOTS {
+            let (kind, size) = (next() % 100, next());
+            let size = match kind {
+                0..2 => 100_000 + size % 900_000,
+                2..20 => 1000 + size % 30_000,
+                _ => 1 + size % 500,
+            };
+            let mut block = address();
+            push(What::Malloc { size, address: block, stack: 0 });
+            if kind % 5 == 0 {
+                let old = std::mem::replace(&mut block, address());
+                push(What::Realloc { size: size + next() % 100, old, address: block, stack: 0 });
+            }
+            blocks.push(block);
+        }
+        for (index, &address) in blocks.iter().enumerate().rev() {
+            if index % 100 != 0 || tide == tides - 1 {
+                push(What::Free { address });
+            }
+        }
+    }
+    builder.finish().unwrap()
+}
+
+fn file(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn replay(trace: &Path, arguments: &[&str]) -> Value {
+    let output =
+        heapwise().arg("replay").arg(trace).arg("--json").args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn near(what: &str, found: f64, expected: f64, tolerance: f64, absolute: f64) {
+    let allowed = (expected * tolerance).max(absolute);
+    assert!(
+        (found - expected).abs() <= allowed,
+        "{what}: {found}, expected {expected} ± {allowed}"
+    );
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+#[test]
+fn a_replay_on_glibc_is_like_the_original() {
+    let directory = tempdir().unwrap();
+    let Some(program) = compile(directory.path(), "original", ORIGINAL, &["-O1"]) else { return };
+    let idle = "int main(void) { return 0; }";
+    let Some(idle) = compile(directory.path(), "idle", idle, &[]) else { return };
+    let run = |program: &Path| {
+        let mut command = Command::new(program);
+        command.stdout(Stdio::piped());
+        let mut child = calls::spawn(command).ok()?;
+        let (calls, status) = calls::follow(&child).unwrap();
+        assert_eq!(status, 0);
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut said).unwrap();
+        Some((calls, said))
+    };
+    let (Some((original, peak)), Some((start_up, _))) = (run(&program), run(&idle)) else {
+        eprintln!("skipped: ptrace is refused here");
+        return;
+    };
+    let peak_bytes = peak.trim().parse::<f64>().unwrap() * 1024.0;
+
+    let trace = file(directory.path(), "original.trace", &trace_of_original(20, 1000));
+    let object = replay(&trace, &["--glibc", "--runs", "1"]);
+    let result = &object["results"][0];
+    // The original's stack and data are in its figure, and two pages of them are not in ours.
+    near("peak RSS", number(&result["rss_peak_bytes"]["median"]), peak_bytes, 0.05, 0.0);
+    let calls = &result["kernel_calls"];
+    let beyond = |total: u64, start: u64| (total - start) as f64;
+    near("brk", number(&calls["brk"]), beyond(original.brk, start_up.brk), 0.05, 3.0);
+    near("mmap", number(&calls["mmap"]), beyond(original.mmap, start_up.mmap), 0.05, 3.0);
+    near("munmap", number(&calls["munmap"]), beyond(original.munmap, start_up.munmap), 0.05, 3.0);
+    assert!(beyond(original.mmap, start_up.mmap) > 50.0, "{original:?}");
+}
+
+#[test]
+fn the_simulation_predicts_the_real_replay_and_repeats_itself() {
+    needs_library!();
+    let directory = tempdir().unwrap();
+    let trace = file(directory.path(), "original.trace", &trace_of_original(4, 1000));
+    // How much is given back depends on the time that passes, which the simulation knows only
+    // by its prices: so once without giving back, where all must agree.
+    let figure = |of: &Value, name: &str| number(&of[name]["median"]);
+    let object = replay(&trace, &["--heapwise", "--sim", "--runs", "1", "--no-calls"]);
+    for name in ["rss_peak_bytes", "rss_mean_bytes"] {
+        let [real, simulated] = [0, 1].map(|index| figure(&object["results"][index], name));
+        near(name, simulated, real, 0.05, 0.0);
+    }
+    let keeping = ["--heapwise", "--sim", "--runs", "1", "--env", "HEAPWISE_PURGE=0"];
+    let object = replay(&trace, &keeping);
+    let (real, simulated) = (&object["results"][0], &object["results"][1]);
+    for name in ["rss_peak_bytes", "rss_mean_bytes", "faults"] {
+        near(name, figure(simulated, name), figure(real, name), 0.05, 0.0);
+    }
+    let sum = |of: &Value| -> Option<f64> {
+        Some(of["kernel_calls"].as_object()?.values().map(number).sum())
+    };
+    match sum(real) {
+        Some(real) => near("kernel calls", sum(simulated).unwrap(), real, 0.05, 8.0),
+        None => eprintln!("skipped: ptrace is refused here"),
+    }
+    let again = replay(&trace, &keeping[1..]);
+    assert_eq!(again["results"][0], object["results"][1]);
+}
+
+/// Threads that hand blocks to each other, as an invented program does.
+fn threads() -> (TempDir, PathBuf) {
+    let directory = tempdir().unwrap();
+    let trace = file(directory.path(), "threads.trace", &sample::trace(7, 5, 40_000).unwrap());
+    (directory, trace)
+}
+
+#[test]
+fn threads_keep_their_order_on_every_malloc() {
+    needs_library!();
+    let (_directory, trace) = threads();
+    let object = replay(&trace, &["--heapwise", "--glibc", "--sim", "--runs", "2"]);
+    assert_eq!(object["script"]["threads"], 5);
+    for result in object["results"].as_array().unwrap() {
+        assert_eq!(result["failed"], 0, "{result}");
+        let held = number(&object["script"]["live_peak_bytes"]);
+        let peak = number(&result["rss_peak_bytes"]["min"]);
+        // Each of five threads may have an arena of its own, with its pad and its cache.
+        assert!(peak > held && peak < held + 16e6, "{peak}, held {held}");
+    }
+}
+
+#[test]
+fn a_setting_reaches_the_malloc_and_the_table_names_all() {
+    let (_directory, trace) = threads();
+    let object =
+        replay(&trace, &["--glibc", "--runs", "1", "--env", "MALLOC_MMAP_THRESHOLD_=4096"]);
+    let mmap = number(&object["results"][0]["kernel_calls"]["mmap"]);
+    assert!(mmap > 500.0, "{mmap}");
+    heapwise()
+        .arg("replay")
+        .arg(&trace)
+        .args(["--glibc", "--sim", "--runs", "1", "--touch", "pages", "--no-calls"])
+        .assert()
+        .code(0)
+        .stdout(contains("glibc").and(contains("simulated")).and(contains("MEAN RSS")));
+}
+
+#[test]
+fn hostile_files_are_one_sentence() {
+    let (directory, trace) = threads();
+    let good = fs::read(&trace).unwrap();
+    let fails = |name: &str, bytes: &[u8]| {
+        let path = file(directory.path(), name, bytes);
+        let output = heapwise().args(["replay", "--sim"]).arg(&path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    for (name, bytes) in [("empty", &[][..]), ("text", b"hello, world\n"), ("cut", &good[..20])] {
+        let (code, said) = fails(name, bytes);
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{name}: {said}");
+    }
+    // Cut in the middle: what is there is played.
+    let (code, said) = fails("half", &good[..good.len() / 2]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("ends early"), "{said}");
+    // A bent byte somewhere: one sentence, or it did not matter. Never a panic.
+    for at in (0..good.len()).step_by(good.len() / 40 + 1) {
+        let mut bent = good.clone();
+        bent[at] ^= 0x55;
+        let (code, said) = fails("bent", &bent);
+        assert!(matches!(code, Some(0 | 2)), "byte {at}: {code:?} {said}");
+        assert!(said.lines().count() <= 1, "byte {at}: {said}");
+    }
+    heapwise().args(["replay", "/no/such/file"]).assert().code(2).stderr(contains("/no/such/file"));
+    heapwise()
+        .arg("replay")
+        .arg(&trace)
+        .args(["--preload", "libnosuch.so.1"])
+        .assert()
+        .code(2)
+        .stderr(contains("libnosuch.so.1"));
+}
