@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot};
+use crate::{bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot, tune};
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
 #[derive(Debug, Parser)]
@@ -56,6 +56,8 @@ pub enum Command {
     Diff(diff::DiffArgs),
     #[command(after_long_help = replay::HELP)]
     Replay(replay::ReplayArgs),
+    #[command(after_long_help = tune::HELP)]
+    Tune(tune::TuneArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

@@ -22,6 +22,7 @@ mod snapshot;
 mod table;
 mod target;
 mod tunables;
+mod tune;
 mod units;
 
 use std::io::{self, Write};
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Diff(args) => diff::run(args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

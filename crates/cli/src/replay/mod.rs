@@ -1,7 +1,7 @@
 //! `heapwise replay`: a recorded trace again, on any malloc and on the simulated kernel.
 
 pub mod load;
-mod render;
+pub mod render;
 pub mod session;
 pub mod subject;
 

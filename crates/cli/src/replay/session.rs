@@ -152,6 +152,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// One run for real.
+    pub fn run(&self, subject: &Subject) -> anyhow::Result<Figures> {
+        match subject.target() {
+            Some(target) => Ok(self.launcher.run(&target, false)?),
+            None => self.simulate(subject),
+        }
+    }
+
     /// On the simulated kernel.
     pub fn simulate(&self, subject: &Subject) -> anyhow::Result<Figures> {
         let options = sim::Options {
