@@ -8,6 +8,7 @@
 
 use std::process::ExitCode;
 
+use heapwise_inspect::origin::Source;
 use heapwise_inspect::{Allocator, Depth, Error, Survey};
 
 use crate::failure::{Failure, OURS};
@@ -31,13 +32,22 @@ pub fn of_survey(survey: &Survey) -> u8 {
             NOT_PERMITTED
         }
         (Allocator::Other(name), _) => {
+            let remedy = match survey.origin.source {
+                Source::Core => " (--sysroot says where the files of its machine are)",
+                Source::Process => "",
+            };
             crate::complain(&format!(
-                "the heap is not read: {name}; the account below is that of the mappings alone"
+                "the heap is not read: {name}{remedy}; the account below is that of the mappings alone"
             ));
             NOT_RECOGNISED
         }
         (_, Depth::Partial) => {
-            crate::complain("a heap changed under the walk, or is damaged: see \"unattributed\"");
+            crate::complain(match survey.origin.source {
+                Source::Process => "a heap changed under the walk, or is damaged",
+                Source::Core => {
+                    "a heap could not be walked to its end: it is damaged, or the core is cut"
+                }
+            });
             PARTIAL
         }
         _ => 0,

@@ -1,5 +1,7 @@
 //! Figures for people: `12.3 MiB`, `1.24 s`, `1 234 567`.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 /// Binary units, three significant digits.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -31,6 +33,15 @@ pub fn duration(ns: u64) -> String {
             }
         }
     }
+}
+
+/// A moment, from milliseconds since 1970: `2026-03-01 12:00:00 UTC`.
+pub fn moment(unix_ms: u64) -> String {
+    // What humantime can write; beyond it, in the year 10000, it panics.
+    const LAST_MS: u64 = 253_402_300_799_000;
+    let since = Duration::from_millis(unix_ms.min(LAST_MS));
+    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string();
+    text.replace('T', " ").replace('Z', " UTC")
 }
 
 /// Digits in groups of three, a space between them as in ISO 80000.
@@ -90,6 +101,12 @@ mod tests {
             shown,
             ["999 ns", "1.00 µs", "999 µs", "1.00 ms", "1.24 s", "1 min 01 s", "1 h 01 min"]
         );
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        assert_eq!(moment(1_772_366_400_123), "2026-03-01 12:00:00 UTC");
+        assert_eq!(moment(u64::MAX), "9999-12-31 23:59:59 UTC");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! process   what the kernel tells: mappings, pages, memory, threads, limits
+//! corefile  the same of a process that has ended, from its core
+//! images    the files that it has mapped
 //! heap      what heaps have in common: rows, trim gain, pins, pictures, bins
 //! glibc     an unmodified glibc's heap, by tables and by shape
 //! ours      our own heap, by its published layout
@@ -19,11 +21,13 @@
 //! nothing panics.
 
 pub mod control;
+pub mod corefile;
 pub mod diff;
 pub mod error;
 pub mod glibc;
 pub mod heap;
 pub mod holders;
+pub mod images;
 pub mod ledger;
 pub mod origin;
 pub mod ours;
@@ -37,5 +41,5 @@ pub mod verdict;
 pub mod wire;
 
 pub use error::Error;
-pub use survey::{Allocator, Depth, Options, Survey, survey};
+pub use survey::{Allocator, Depth, Options, Survey, survey, survey_core};
 pub use tally::{ROWS, Row};

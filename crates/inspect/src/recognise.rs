@@ -1,9 +1,5 @@
 //! Which allocator a process uses, told from what is mapped into it.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::PathBuf;
-
 use heapwise_layout::walk::Read;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +7,8 @@ use crate::glibc::locate::{self, Found, Parameters, Search};
 use crate::glibc::survey::breaks;
 use crate::glibc::symbols;
 use crate::glibc::version::{self, Table};
+use crate::images::{Files, From};
 use crate::ours::root::{self, Root};
-use crate::process::files::path;
 use crate::process::maps::{Mapping, data_of};
 use crate::process::memory::Memory;
 use crate::span::Span;
@@ -67,15 +63,11 @@ const STATIC_MARKS: [(&[u8], &str); 5] = [
     (b"musl", "a statically linked musl"),
 ];
 
-/// No program is searched beyond this.
-const MAX_PROGRAM_BYTES: u64 = 256 << 20;
-
 /// Looks at what is mapped, and into the writable data of what is.
 #[must_use]
-pub fn recognise(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Recognised {
+pub fn recognise(files: Files<'_>, maps: &[Mapping], memory: &Memory<'_>) -> Recognised {
     let mut found = Recognised::default();
-    let executable = std::fs::read_link(path(pid, "exe")).unwrap_or_default();
-    let executable = executable.to_string_lossy();
+    let executable = files.executable();
     let library = data_of(maps, |mapping| mapping.file_name().starts_with("libheapwise.so"));
     let program = data_of(maps, |mapping| mapping.name == executable);
     let ours = root::find(memory, &library).map(|root| (root, library));
@@ -104,24 +96,37 @@ pub fn recognise(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Recognised 
         found.other = Some((*name).to_owned());
         return found;
     }
-    match glibc(pid, maps, memory) {
-        Ok(glibc) => found.glibc = Some(glibc),
+    match glibc(files, maps, memory) {
+        Ok((glibc, note)) => {
+            found.glibc = Some(glibc);
+            found.notes.extend(note);
+        }
         Err(why) if found.ours.is_none() => found.other = Some(why),
         Err(_) => {}
     }
     found
 }
 
-fn glibc(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Result<Glibc, String> {
+/// glibc, and what should be said about how it was found; else why not.
+fn glibc(
+    files: Files<'_>,
+    maps: &[Mapping],
+    memory: &Memory<'_>,
+) -> Result<(Glibc, Option<String>), String> {
     let is_libc = |mapping: &&Mapping| {
         let name = mapping.file_name();
         mapping.inode != 0
             && (name == "libc.so.6" || name.starts_with("libc-2.") && name.ends_with(".so"))
     };
-    let Some(first) = maps.iter().find(is_libc) else { return Err(without_libc(pid, maps)) };
-    let content = library_content(pid, first).unwrap_or_default();
+    let Some(first) = maps.iter().find(is_libc) else { return Err(without_libc(files, maps)) };
+    let library = files.library(first, maps, memory);
+    let content = library.content;
     let Some(minor) = version::of_library(&content) else {
-        return Err(format!("a C library whose version cannot be read ({})", first.name));
+        let why = match library.origin {
+            From::Memory(why) => format!("{why}, and the core does not hold its text"),
+            _ => first.name.clone(),
+        };
+        return Err(format!("a C library whose version cannot be read ({why})"));
     };
     let Some(table) = Table::of(minor) else {
         return Err(format!(
@@ -132,7 +137,7 @@ fn glibc(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Result<Glibc, Strin
     if !is_x86_64(&content) {
         return Err(format!("glibc 2.{minor} for another processor"));
     }
-    let root = PathBuf::from(path(pid, "root"));
+    let root = files.root();
     let data = data_of(maps, |mapping| mapping.name == first.name);
     let search = Search {
         data: &data,
@@ -148,7 +153,16 @@ fn glibc(pid: u32, maps: &[Mapping], memory: &Memory<'_>) -> Result<Glibc, Strin
         .into_iter()
         .filter_map(|slot| Some(memory.word(base.checked_add(slot)? & !7)?.cast_signed() as isize))
         .collect();
-    Ok(Glibc { table, found, parameters, tls_offsets })
+    let note = match library.origin {
+        From::File => None,
+        From::UnprovenFile => Some(format!(
+            "the C library is taken for the file {} of this machine; the core does not hold what \
+             would prove it",
+            first.name
+        )),
+        From::Memory(why) => Some(format!("the C library is read from the core: {why}")),
+    };
+    Ok((Glibc { table, found, parameters, tls_offsets }, note))
 }
 
 fn is_x86_64(content: &[u8]) -> bool {
@@ -157,27 +171,14 @@ fn is_x86_64(content: &[u8]) -> bool {
     content.get(4) == Some(&CLASS_64) && content.get(18..20) == Some(&MACHINE)
 }
 
-/// The file as the process sees it, which may be in a container or replaced since.
-fn library_content(pid: u32, mapping: &Mapping) -> Option<Vec<u8>> {
-    let mapped = path(pid, &format!("map_files/{:x}-{:x}", mapping.span.start, mapping.span.end));
-    let named = path(pid, &format!("root{}", mapping.name));
-    read_bounded(&named).or_else(|| read_bounded(&mapped))
-}
-
-fn read_bounded(path: &str) -> Option<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path).ok()?.take(MAX_PROGRAM_BYTES).read_to_end(&mut content).ok()?;
-    Some(content)
-}
-
-fn without_libc(pid: u32, maps: &[Mapping]) -> String {
+fn without_libc(files: Files<'_>, maps: &[Mapping]) -> String {
     if maps.is_empty() {
         return "no memory of its own: a kernel thread, or a process that has ended".into();
     }
     if maps.iter().any(|mapping| mapping.file_name().starts_with("ld-musl")) {
         return "musl".into();
     }
-    let content = read_bounded(&path(pid, "exe")).unwrap_or_default();
+    let content = files.program();
     let has = |mark: &[u8]| content.windows(mark.len()).any(|window| window == mark);
     STATIC_MARKS
         .iter()

@@ -7,14 +7,16 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::corefile::{Core, CoreError};
 use crate::error::Error;
 use crate::glibc;
 use crate::heap::classes::Classes;
 use crate::heap::scan::Count;
 use crate::heap::summary::{Claim, Heaps, What};
 use crate::holders::{self, Holder};
+use crate::images::Files;
 use crate::ledger::{self, Account};
-use crate::origin::Origin;
+use crate::origin::{self, Host, Origin, Source};
 use crate::ours;
 use crate::process::cgroup::{self, Cgroup};
 use crate::process::figures::{self, Figures, MappingFigures};
@@ -216,7 +218,10 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
     };
     let pages = seen.pages.clone();
     match Memory::open(pid, &pages) {
-        Ok(memory) => read_heaps(&mut seen, &memory, options),
+        Ok(memory) => {
+            seen.threads = threads::of(pid, &seen.maps, Some(&memory));
+            read_heaps(&mut seen, Files::Process(pid), &memory, options);
+        }
         Err(error @ Error::NotPermitted { .. }) => {
             seen.allocator = Allocator::Hidden(error.to_string());
             seen.threads = threads::of(pid, &seen.maps, None);
@@ -235,6 +240,60 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
     }
     seen.account =
         ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
+    Ok(seen)
+}
+
+/// Looks at a core file. The account is of the pages that the file holds and that are not all zero.
+///
+/// # Errors
+/// The file cannot be read to its end.
+pub fn survey_core(core: &Core, options: Options) -> Result<Survey, CoreError> {
+    let begun = Instant::now();
+    let pages = core.filled()?;
+    let pid = core.pid();
+    let command = core.command();
+    let mut seen = Survey {
+        pid,
+        origin: Origin {
+            source: Source::Core,
+            taken_unix_ms: origin::unix_ms(core.written()),
+            command: if command.is_empty() { Vec::new() } else { vec![command.to_owned()] },
+            executable: core.executable().to_owned(),
+            host: Host::default(),
+            ..Origin::default()
+        },
+        allocator: Allocator::Hidden(String::new()),
+        depth: Depth::Mappings,
+        account: Account::default(),
+        rss: pages.total(),
+        figures: Figures { name: core.name().to_owned(), ..Figures::default() },
+        cgroup: None,
+        heaps: Heaps::default(),
+        holders: Vec::new(),
+        sites: Vec::new(),
+        maps: core.maps().to_vec(),
+        mapping_figures: Vec::new(),
+        pages: pages.clone(),
+        threads: Threads::default(),
+        notes: vec![
+            "a core file tells no residency: the account is of the bytes that it holds, pages of \
+             zeros left out; what of them a trim returns is a lower bound"
+                .into(),
+        ],
+    };
+    if core.missing_bytes() > 0 {
+        seen.notes.push(format!(
+            "the core file was cut: {} bytes of memory are missing from its end",
+            core.missing_bytes()
+        ));
+    }
+    let memory = Memory::of_core(core, &pages);
+    seen.threads = threads::in_core(pid, core.threads(), &seen.maps, &memory);
+    seen.figures.threads = seen.threads.all.len();
+    read_heaps(&mut seen, Files::Core(core), &memory, options);
+    seen.account =
+        ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
+    seen.origin.took_ns = begun.elapsed().as_nanos() as u64;
     Ok(seen)
 }
 
@@ -270,11 +329,9 @@ fn stacks(threads: &Threads) -> Vec<Span> {
     own.chain(threads.kept_stacks.iter().copied()).collect()
 }
 
-fn read_heaps(seen: &mut Survey, memory: &Memory<'_>, options: Options) {
-    seen.threads = threads::of(seen.pid, &seen.maps, Some(memory));
-    let Recognised { ours, our_data, glibc, other, notes } =
-        recognise(seen.pid, &seen.maps, memory);
-    seen.notes = notes;
+fn read_heaps(seen: &mut Survey, files: Files<'_>, memory: &Memory<'_>, options: Options) {
+    let Recognised { ours, our_data, glibc, other, notes } = recognise(files, &seen.maps, memory);
+    seen.notes.extend(notes);
     if let Some(other) = other {
         seen.allocator = Allocator::Other(other);
         return;

@@ -112,7 +112,8 @@ impl Situation {
 /// Judges a survey.
 #[must_use]
 pub fn judge(survey: &Survey) -> Verdict {
-    if matches!(survey.depth, Depth::Mappings | Depth::Counters) {
+    let is_unseen = survey.heaps.unseen && survey.account.tally.heap() == 0;
+    if is_unseen || matches!(survey.depth, Depth::Mappings | Depth::Counters) {
         return Verdict { main: Situation::HeapUnread, also: Vec::new() };
     }
     let parameters = match &survey.allocator {

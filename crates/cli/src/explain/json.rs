@@ -32,25 +32,25 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "trim_gain_bytes": survey.trim_gain(),
         "verdict": {
             "situation": verdict.main.name(),
-            "text": words::sentence(&verdict.main, survey.rss),
+            "text": words::sentence(&verdict.main, survey),
             "actions": words::actions(&verdict.main, look),
             "also": verdict.also.iter().map(|also| json!({
                 "situation": also.name(),
-                "text": words::sentence(also, survey.rss),
+                "text": words::sentence(also, survey),
             })).collect::<Vec<_>>(),
         },
         "taken_unix_ms": survey.origin.taken_unix_ms,
         "took_ns": survey.origin.took_ns,
         "command": survey.origin.command,
         "host": survey.origin.host,
-        "kernel": {
+        "kernel": (survey.origin.source == Source::Process).then(|| json!({
             "smaps_rollup_rss_bytes": survey.figures.rss_rollup,
             "statm_rss_bytes": survey.figures.rss_statm,
             "page_table_bytes": survey.figures.page_tables,
             "swap_bytes": survey.figures.swap,
             "hugetlb_bytes": survey.figures.hugetlb,
             "anon_huge_bytes": survey.figures.anon_huge,
-        },
+        })),
         "cgroup": survey.cgroup.as_ref().map(|group| json!({
             "name": group.name,
             "limit_bytes": group.limit,
@@ -59,6 +59,9 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "arenas": survey.heaps.arenas.iter().map(arena).collect::<Vec<_>>(),
         "mmapped": { "chunks": survey.heaps.mapped.chunks, "bytes": survey.heaps.mapped.bytes },
         "inconsistencies": survey.flaws(),
+        "broken": words::broken(survey).into_iter().map(|(arena, why)| {
+            json!({ "arena": arena, "text": why })
+        }).collect::<Vec<_>>(),
         "notes": survey.notes,
     });
     if shown.holders {

@@ -89,6 +89,8 @@ Examples:
           By name, with the chunks that pin memory
   heapwise explain before.hws
           A look that heapwise snapshot kept
+  heapwise explain ./core.4711
+          A process that has ended
   heapwise explain --for 30s 4711
           Two looks: does what the program holds grow?
   heapwise explain --fail-if 'reclaimable>20%' -- ./job
@@ -101,7 +103,8 @@ return), rss, or the name of a row as --json gives it; a share of the RSS or a s
 Exit code:
   0  explained
   1  --fail-if holds
-  2  wrong usage, several processes have that name, or a file that is none of ours, damaged or newer
+  2  wrong usage, several processes have that name, or a file that is neither a core nor a snapshot,
+     or a damaged or newer one
   3  no such process
   4  not permitted; says which right is missing, and gives the account of the mappings
   5  not an allocator that is read here; names it, and gives the account of the mappings

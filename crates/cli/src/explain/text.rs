@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use heapwise_inspect::heap::Kind;
 use heapwise_inspect::heap::scan::Count;
 use heapwise_inspect::holders::Holder;
+use heapwise_inspect::origin::Source;
 use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Row, Survey};
 
@@ -20,6 +21,8 @@ const DIM: Style = Style::new().dimmed();
 const ACTION: Style = AnsiColor::Green.on_default();
 /// So many arenas are listed.
 const ARENAS_LISTED: usize = 12;
+/// So many broken walks are.
+const BROKEN_LISTED: usize = 5;
 /// Width of a line of words.
 const WIDTH: usize = 98;
 
@@ -28,18 +31,22 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
     let survey = &look.seen;
     writeln!(
         out,
-        "{BOLD}{} ({}){BOLD:#}: RSS {}, allocator {}",
+        "{BOLD}{} ({}){BOLD:#}: {} {}, allocator {}",
         survey.figures.name,
         survey.pid,
+        words::whole(survey),
         bytes(survey.rss as u64),
-        words::allocator(survey)
+        words::allocator_briefly(survey)
     )?;
+    if let Some(line) = words::circumstances(look) {
+        writeln!(out, "{DIM}{line}{DIM:#}")?;
+    }
     writeln!(out)?;
-    for line in wrapped(&words::sentence(&verdict.main, survey.rss)) {
+    for line in wrapped(&words::sentence(&verdict.main, survey)) {
         writeln!(out, "{BOLD}{line}{BOLD:#}")?;
     }
     for also in &verdict.also {
-        for line in wrapped(&words::sentence(also, survey.rss)) {
+        for line in wrapped(&words::sentence(also, survey)) {
             writeln!(out, "{line}")?;
         }
     }
@@ -52,6 +59,7 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
     if survey.heaps.arenas.len() > 1 {
         write_arenas(survey, out)?;
     }
+    write_broken(survey, out)?;
     if shown.classes {
         write_classes(survey, out)?;
     }
@@ -59,7 +67,11 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
         write_holders(holders::told(survey), shown.bytes, out)?;
     }
     for note in &survey.notes {
-        writeln!(out, "\n{DIM}note:{DIM:#} {note}")?;
+        writeln!(out)?;
+        for (index, line) in wrapped(&format!("note: {note}")).iter().enumerate() {
+            let indent = if index == 0 { "" } else { "      " };
+            writeln!(out, "{DIM}{indent}{line}{DIM:#}")?;
+        }
     }
     Ok(())
 }
@@ -80,7 +92,10 @@ fn write_rows(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
     rows.push(vec![
         bytes(survey.rss as u64),
         String::new(),
-        "RSS, the sum to the byte".into(),
+        match survey.origin.source {
+            Source::Process => "RSS, the sum to the byte".into(),
+            Source::Core => "in the core file, the sum to the byte".into(),
+        },
         String::new(),
     ]);
     let columns = [Column::Right(""), Column::Right(""), Column::Left(""), Column::Right("")];
@@ -104,6 +119,10 @@ fn chunks_of(survey: &Survey, row: Row) -> String {
 }
 
 fn write_beside(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    if survey.origin.source == Source::Core {
+        // A core tells nothing of what the kernel counted.
+        return Ok(());
+    }
     let figures = &survey.figures;
     let mut parts = vec![
         format!("page tables {}", bytes(figures.page_tables as u64)),
@@ -206,6 +225,21 @@ fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> 
         if with_bytes && !holder.first.is_empty() {
             writeln!(out, "      {DIM}{}{DIM:#}", dump(&holder.first))?;
         }
+    }
+    Ok(())
+}
+
+/// Where walks stopped short: in a damaged heap that is where to look.
+fn write_broken(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    let broken = words::broken(survey);
+    for (index, (arena, why)) in broken.iter().take(BROKEN_LISTED).enumerate() {
+        if index == 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "  arena {arena}: {why}")?;
+    }
+    if broken.len() > BROKEN_LISTED {
+        writeln!(out, "  … and {} more", broken.len() - BROKEN_LISTED)?;
     }
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The verdict in words: what it is, and what to do next.
 
 use heapwise_inspect::heap::classes::Class;
+use heapwise_inspect::origin::Source;
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Survey};
+use heapwise_layout::walk::WalkError;
 
 use crate::target::{Kind, Look};
-use crate::units::{bytes, count, duration};
+use crate::units::{bytes, count, duration, moment};
 
 /// Name and version of the allocator.
 pub fn allocator(survey: &Survey) -> String {
@@ -17,13 +19,29 @@ pub fn allocator(survey: &Survey) -> String {
     }
 }
 
+/// The same in few words.
+pub fn allocator_briefly(survey: &Survey) -> String {
+    const MOST: usize = 40;
+    let name = allocator(survey);
+    if name.chars().count() <= MOST { name } else { "not read".into() }
+}
+
+/// What the rows sum to.
+pub fn whole(survey: &Survey) -> &'static str {
+    match survey.origin.source {
+        Source::Process => "RSS",
+        Source::Core => "core",
+    }
+}
+
 /// One or two sentences.
-pub fn sentence(situation: &Situation, rss: usize) -> String {
+pub fn sentence(situation: &Situation, survey: &Survey) -> String {
+    let whole = whole(survey);
     let size = |figure: usize| bytes(figure as u64);
-    let share = |figure: usize| crate::units::percent(figure as u64, rss as u64);
+    let share = |figure: usize| crate::units::percent(figure as u64, survey.rss as u64);
     match *situation {
         Situation::FreedButKept { kept } => format!(
-            "Freed but kept: {} ({} of the RSS) is free memory that the allocator keeps for later.",
+            "Freed but kept: {} ({} of the {whole}) is free memory that the allocator keeps for later.",
             size(kept),
             share(kept)
         ),
@@ -37,7 +55,7 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
         ),
         Situation::ArenaPerThread { arenas, kept } => format!(
             "One arena per thread, each at its own peak: {arenas} arenas beside the main one keep \
-             {} free ({} of the RSS).",
+             {} free ({} of the {whole}).",
             size(kept),
             share(kept)
         ),
@@ -48,24 +66,24 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
             size(kept)
         ),
         Situation::Fragmented { pinned } => format!(
-            "Fragmented: {} ({} of the RSS) is free, but on pages with something live.",
+            "Fragmented: {} ({} of the {whole}) is free, but on pages with something live.",
             size(pinned),
             share(pinned)
         ),
         Situation::CachesHold { cached } => format!(
-            "Thread caches, fastbins and inboxes hold {} ({} of the RSS) ready for the next \
+            "Thread caches, fastbins and inboxes hold {} ({} of the {whole}) ready for the next \
              requests.",
             size(cached),
             share(cached)
         ),
         Situation::Live { live } => format!(
-            "Really live: the program holds {} ({} of the RSS). Whether it grows, a second look \
+            "Really live: the program holds {} ({} of the {whole}). Whether it grows, a second look \
              tells; one look cannot say whether it is still wanted.",
             size(live),
             share(live)
         ),
         Situation::LiveGrowing { live, grown, elapsed_ms } => format!(
-            "Really live, and growing: the program holds {} ({} of the RSS), {} more than {} \
+            "Really live, and growing: the program holds {} ({} of the {whole}), {} more than {} \
              before. Whether it still needs all of it, only the program knows.",
             size(live),
             share(live),
@@ -73,7 +91,7 @@ pub fn sentence(situation: &Situation, rss: usize) -> String {
             duration(elapsed_ms.saturating_mul(1_000_000))
         ),
         Situation::NotHeap { row, bytes: figure } => format!(
-            "Not malloc's: {} ({} of the RSS) in one row alone: {}.",
+            "Not malloc's: {} ({} of the {whole}) in one row alone: {}.",
             size(figure),
             share(figure),
             row.title()
@@ -169,4 +187,33 @@ pub fn class(class: Class) -> String {
         Some(last) => format!("{first}–{}", count(last as u64)),
         None => format!("from {first}"),
     }
+}
+
+/// When and where, for what is no live process.
+pub fn circumstances(look: &Look) -> Option<String> {
+    if look.kind != Kind::File {
+        return None;
+    }
+    let origin = &look.seen.origin;
+    let when = moment(origin.taken_unix_ms);
+    Some(match origin.source {
+        Source::Process if origin.host.name.is_empty() => format!("a snapshot of {when}"),
+        Source::Process => format!("a snapshot of {when}, on {}", origin.host.name),
+        Source::Core => format!("a core file of {when}"),
+    })
+}
+
+/// The number of the arena and the reason of each walk that stopped short.
+pub fn broken(survey: &Survey) -> Vec<(usize, String)> {
+    let why = |why| match why {
+        WalkError::Unreadable(chunk) => {
+            format!("the walk stopped at {chunk:#x}, where nothing can be read")
+        }
+        WalkError::BadSize(chunk) => {
+            format!("the walk stopped at {chunk:#x}, whose header cannot be a chunk's")
+        }
+    };
+    let arenas = survey.heaps.arenas.iter();
+    let heaps = arenas.flat_map(|arena| arena.heaps.iter().map(|heap| (arena.index, heap)));
+    heaps.filter_map(|(index, heap)| Some((index, why(heap.broken?)))).collect()
 }

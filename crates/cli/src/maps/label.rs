@@ -81,7 +81,11 @@ impl<'a> Labels<'a> {
 
     fn thread(&self, tid: u32) -> String {
         let thread = self.seen.threads.all.iter().find(|thread| thread.tid == tid);
-        thread.map_or(tid.to_string(), |thread| format!("{tid} ({})", thread.name))
+        // A core has the name of the process alone.
+        match thread.map(|thread| thread.name.as_str()) {
+            None | Some("") => tid.to_string(),
+            Some(name) => format!("{tid} ({name})"),
+        }
     }
 
     fn stacks(&self, mapping: &Mapping) -> Vec<String> {

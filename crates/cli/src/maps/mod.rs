@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anstyle::Style;
 use clap::Args;
+use heapwise_inspect::origin::Source;
 use heapwise_inspect::process::figures::MappingFigures;
 use heapwise_inspect::{Options, Survey};
 use serde_json::{Value, json};
@@ -91,7 +92,10 @@ fn write(
         Column::Right("START"),
         Column::Right("SIZE"),
         Column::Left("PERM"),
-        Column::Right("RESIDENT"),
+        Column::Right(match seen.origin.source {
+            Source::Process => "RESIDENT",
+            Source::Core => "IN CORE",
+        }),
         Column::Right("DIRTY"),
         Column::Left("WHAT"),
     ];

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use heapwise_inspect::corefile::{self, Core};
 use heapwise_inspect::snapshot::{self, SnapshotError};
-use heapwise_inspect::{Options, Survey, survey};
+use heapwise_inspect::{Options, Survey, survey, survey_core};
 
 use self::watched::Moment;
 use crate::exit;
@@ -29,9 +30,13 @@ use crate::failure::{Failure, USAGE};
 /// What to look at.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// Number or name of a process, or a snapshot file
+    /// Number or name of a process, a core file, or a snapshot file
     #[arg(value_name = "TARGET", required_unless_present = "command", conflicts_with = "command")]
     target: Option<OsString>,
+
+    /// Where the files of a core's process are, if not on this machine
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    sysroot: PathBuf,
 
     /// Run a program, and look at it when it ends and on Ctrl-C
     #[arg(last = true, value_name = "CMD")]
@@ -45,6 +50,8 @@ pub enum Target {
     Process(u32),
     /// A snapshot.
     Snapshot(PathBuf),
+    /// A core file, and where the paths in it begin.
+    Core(PathBuf, PathBuf),
 }
 
 /// What another look would be of.
@@ -77,7 +84,7 @@ impl TargetArgs {
         mut tell: impl FnMut(&Look) -> anyhow::Result<u8>,
     ) -> anyhow::Result<u8> {
         if let Some(target) = &self.target {
-            let found = Target::of(target)?;
+            let found = Target::of(target)?.with_sysroot(&self.sysroot);
             let kind = found.kind();
             return tell(&Look { seen: found.look(options)?, typed: quoted(target), kind });
         }
@@ -121,8 +128,11 @@ impl Target {
         let path = Path::new(word);
         match first_bytes(path) {
             Ok(first) if snapshot::is_snapshot(&first) => return Ok(Self::Snapshot(path.into())),
+            Ok(first) if corefile::is_core(&first) => {
+                return Ok(Self::Core(path.into(), "/".into()));
+            }
             Ok(_) if word.as_encoded_bytes().contains(&b'/') => {
-                return Err(bad_file(path, "not a snapshot of heapwise"));
+                return Err(bad_file(path, "neither a core file nor a snapshot of heapwise"));
             }
             Err(error) if word.as_encoded_bytes().contains(&b'/') => {
                 return Err(bad_file(path, error));
@@ -132,11 +142,20 @@ impl Target {
         names::resolve(&word.to_string_lossy()).map(Self::Process)
     }
 
+    /// The same, with the files of a core's process below `root`.
+    #[must_use]
+    pub fn with_sysroot(self, root: &Path) -> Self {
+        match self {
+            Self::Core(path, _) => Self::Core(path, root.into()),
+            other => other,
+        }
+    }
+
     /// What kind it is.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Process(_) => Kind::Process,
-            Self::Snapshot(_) => Kind::File,
+            Self::Snapshot(_) | Self::Core(..) => Kind::File,
         }
     }
 
@@ -148,6 +167,9 @@ impl Target {
                 .map_err(SnapshotError::Io)
                 .and_then(snapshot::read)
                 .map_err(|error| bad_file(path, error)),
+            Self::Core(path, sysroot) => Core::open(path, sysroot)
+                .and_then(|core| survey_core(&core, options))
+                .map_err(|error| bad_file(path, error)),
         }
     }
 }
@@ -155,7 +177,7 @@ impl Target {
 fn first_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut first = Vec::new();
     // A directory opens, too, and fails at the read.
-    File::open(path)?.take(snapshot::MAGIC.len() as u64).read_to_end(&mut first)?;
+    File::open(path)?.take(corefile::FIRST_BYTES as u64).read_to_end(&mut first)?;
     Ok(first)
 }
 

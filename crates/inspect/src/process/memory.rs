@@ -1,4 +1,5 @@
-//! The memory of another process, read a window at a time, present pages only.
+//! The memory of another process, or of one that left a core file, read a window at a time,
+//! present pages only.
 //!
 //! ```text
 //! address ─► slot (address / 64 KiB) mod 64 ─► window: base, one bit a page that could be read
@@ -14,6 +15,7 @@ use heapwise_layout::walk::Read;
 
 use super::files::convert;
 use super::pages::Pages;
+use crate::corefile::Core;
 use crate::error::Error;
 use crate::span::Span;
 
@@ -33,10 +35,20 @@ pub trait Image: Read {
     }
 }
 
+/// Where the bytes come from.
+enum Source<'a> {
+    /// A live process.
+    Process(u32),
+    /// A core file, and the pages that it has, also those of zeros.
+    Core(&'a Core),
+}
+
 /// Memory of a process, with the page state that tells what may be read.
 pub struct Memory<'a> {
-    pid: u32,
+    source: Source<'a>,
     pages: &'a Pages,
+    /// What can be read: of a live process what is resident.
+    readable: &'a Pages,
     slots: RefCell<Vec<Window>>,
     calls: Cell<usize>,
 }
@@ -57,14 +69,7 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// No such process, no permission.
     pub fn open(pid: u32, pages: &'a Pages) -> Result<Self, Error> {
-        let slots = (0..SLOTS)
-            .map(|_| Window {
-                base: NO_BASE,
-                valid: 0,
-                bytes: vec![0; WINDOW_BYTES].into_boxed_slice(),
-            })
-            .collect();
-        let memory = Self { pid, pages, slots: RefCell::new(slots), calls: Cell::new(0) };
+        let memory = Self::new(Source::Process(pid), pages, pages);
         let first = pages.runs_in(Span::new(0, usize::MAX)).next();
         if let Some(run) = first {
             let mut word = [0; 8];
@@ -78,6 +83,23 @@ impl<'a> Memory<'a> {
                 })?;
         }
         Ok(memory)
+    }
+
+    /// Memory as a core file has it; `pages` are those of the account.
+    #[must_use]
+    pub fn of_core(core: &'a Core, pages: &'a Pages) -> Self {
+        Self::new(Source::Core(core), pages, core.held())
+    }
+
+    fn new(source: Source<'a>, pages: &'a Pages, readable: &'a Pages) -> Self {
+        let slots = (0..SLOTS)
+            .map(|_| Window {
+                base: NO_BASE,
+                valid: 0,
+                bytes: vec![0; WINDOW_BYTES].into_boxed_slice(),
+            })
+            .collect();
+        Self { source, pages, readable, slots: RefCell::new(slots), calls: Cell::new(0) }
     }
 
     /// The page state that goes with the memory.
@@ -102,7 +124,7 @@ impl<'a> Memory<'a> {
     /// Copies memory without keeping it; `None` unless all of it is resident and readable.
     #[must_use]
     pub fn copy(&self, span: Span) -> Option<Vec<u8>> {
-        if self.pages.resident(span) != span.bytes() {
+        if self.readable.resident(span) != span.bytes() {
             return None;
         }
         let mut bytes = vec![0; span.bytes()];
@@ -115,7 +137,7 @@ impl<'a> Memory<'a> {
         window.base = base;
         window.valid = 0;
         let page_bytes = self.pages.page_bytes();
-        for run in self.pages.runs_in(Span::new(base, base.saturating_add(WINDOW_BYTES))) {
+        for run in self.readable.runs_in(Span::new(base, base.saturating_add(WINDOW_BYTES))) {
             let mut span = run.span;
             // A page may have gone since: the read ends before it, and goes on behind it.
             while span.bytes() > 0 {
@@ -135,6 +157,11 @@ impl<'a> Memory<'a> {
         if spans.is_empty() {
             return Ok(0);
         }
+        self.calls.set(self.calls.get() + 1);
+        let pid = match self.source {
+            Source::Process(pid) => pid,
+            Source::Core(core) => return core.read(spans, into),
+        };
         let remote: Vec<libc::iovec> = spans
             .iter()
             .map(|span| libc::iovec {
@@ -143,12 +170,11 @@ impl<'a> Memory<'a> {
             })
             .collect();
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-        self.calls.set(self.calls.get() + 1);
         // SAFETY: `local` is memory of ours that may be written, and `remote` is
         // looked at by the kernel in the other process only.
         let got = unsafe {
             libc::process_vm_readv(
-                self.pid.cast_signed(),
+                pid.cast_signed(),
                 &raw const local,
                 1,
                 remote.as_ptr(),
@@ -172,7 +198,7 @@ impl Image for Memory<'_> {
         for batch in addresses.chunks(AT_ONCE) {
             let wanted: Vec<Span> = batch
                 .iter()
-                .filter(|&&address| self.pages.is_resident(address))
+                .filter(|&&address| self.readable.is_resident(address))
                 .map(|&address| Span::new(address, address + 16))
                 .collect();
             let mut bytes = vec![0; wanted.len() * 16];

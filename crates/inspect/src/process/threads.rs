@@ -69,6 +69,20 @@ pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
         search_mappings(&mut threads, maps, memory);
         search_above_stack_pointers(pid, &mut threads, maps, memory);
     }
+    place_stacks(pid, &mut threads, maps);
+    threads
+}
+
+/// The same for a core file, which lists the threads with their pointers.
+#[must_use]
+pub fn in_core(pid: u32, all: Vec<Thread>, maps: &[Mapping], memory: &Memory<'_>) -> Threads {
+    let mut threads = Threads { all, kept_stacks: Vec::new() };
+    search_mappings(&mut threads, maps, memory);
+    place_stacks(pid, &mut threads, maps);
+    threads
+}
+
+fn place_stacks(pid: u32, threads: &mut Threads, maps: &[Mapping]) {
     // The main thread's stack has a name; its control block lies elsewhere.
     let main_stack = maps.iter().find(|mapping| mapping.name == "[stack]").map(|m| m.span);
     for thread in &mut threads.all {
@@ -79,8 +93,7 @@ pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
             thread.stack = mapping.map(|span| Span::new(span.start, stack_end(pointer)));
         }
     }
-    part_shared_mappings(&mut threads);
-    threads
+    part_shared_mappings(threads);
 }
 
 /// A stack ends with the page of its control block: something else may follow in the mapping.

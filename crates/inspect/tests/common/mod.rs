@@ -1,6 +1,7 @@
 //! Programs of known heap shape: compiled, started, asked for the truth.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod core;
 pub mod image;
 
 use std::collections::HashMap;
