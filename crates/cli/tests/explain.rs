@@ -299,7 +299,7 @@ fn a_file_that_is_no_snapshot_gives_2() {
     std::fs::write(path("text"), "hello").unwrap();
     std::fs::write(path("cut"), b"\x89HWSNAP\n\x01\0\0\0\x1f\x8b").unwrap();
     std::fs::write(path("newer"), b"\x89HWSNAP\n\x63\0\0\0").unwrap();
-    for (name, words) in [("text", "not"), ("cut", "damaged"), ("newer", "newer heapwise")] {
+    for (name, words) in [("text", "neither"), ("cut", "damaged"), ("newer", "newer heapwise")] {
         for command in ["explain", "maps", "bins"] {
             heapwise()
                 .arg(command)
