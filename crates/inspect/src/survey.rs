@@ -273,6 +273,7 @@ pub fn survey_core(core: &Core, options: Options) -> Result<Survey, CoreError> {
         sites: Vec::new(),
         maps: core.maps().to_vec(),
         mapping_figures: Vec::new(),
+        root: None,
         pages: pages.clone(),
         threads: Threads::default(),
         notes: vec![

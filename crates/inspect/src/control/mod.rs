@@ -15,6 +15,7 @@ pub use channel::{Reply, request};
 use std::{error, fmt};
 
 use crate::error::Error;
+use crate::images::Files;
 use crate::ours::root::Root;
 use crate::process::memory::Memory;
 use crate::recognise::recognise;
@@ -27,7 +28,7 @@ use crate::survey;
 pub fn find(pid: u32) -> Result<Option<Root>, Error> {
     let (maps, pages) = survey::resident(pid, survey::page_bytes())?;
     let memory = Memory::open(pid, &pages)?;
-    Ok(recognise(pid, &maps, &memory).ours)
+    Ok(recognise(Files::Process(pid), &maps, &memory).ours)
 }
 
 /// Why a command was not carried out.
