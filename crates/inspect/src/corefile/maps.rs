@@ -92,8 +92,7 @@ fn name_break(maps: &mut [Mapping], notes: &Notes) {
     let Some(last) = maps.iter().rposition(|mapping| mapping.name == program) else { return };
     let program_end = maps[last].span.end;
     let mut bss = None;
-    for index in last + 1..maps.len() {
-        let mapping = &maps[index];
+    for (index, mapping) in maps.iter_mut().enumerate().skip(last + 1) {
         let is_near = mapping.span.start - program_end <= BREAK_REACH;
         if !is_near || mapping.inode != 0 || !mapping.name.is_empty() {
             break;
@@ -105,7 +104,7 @@ fn name_break(maps: &mut [Mapping], notes: &Notes) {
             bss = Some(index);
             continue;
         }
-        maps[index].name = "[heap]".into();
+        mapping.name = "[heap]".into();
         return;
     }
     if let Some(index) = bss {
