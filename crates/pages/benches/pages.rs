@@ -47,8 +47,20 @@ impl Instant {
     }
 }
 
+/// What reading the clock costs: a system call, and much beside 256 large blocks.
+static CLOCK: std::sync::LazyLock<f64> = std::sync::LazyLock::new(|| {
+    let mut costs: Vec<i64> = (0..1001)
+        .map(|_| {
+            let start = Instant::now();
+            Instant::now().0 - start.0
+        })
+        .collect();
+    costs.sort_unstable();
+    costs[500] as f64
+});
+
 fn per(start: Instant, operations: usize) -> f64 {
-    (Instant::now().0 - start.0) as f64 / operations as f64
+    ((Instant::now().0 - start.0) as f64 - *CLOCK) / operations as f64
 }
 
 fn shuffled(count: usize) -> Vec<u32> {
@@ -154,6 +166,30 @@ impl Buddy for Sets {
 
     fn put(&mut self, block: usize, order: usize) {
         self.0.dealloc(block, 1 << order);
+    }
+}
+
+/// A bitmap with summaries; blocks of more than one frame are searched for.
+struct Bitmap(Box<axallocator::BitmapPageAllocator<4096>>);
+
+impl Bitmap {
+    fn new() -> Self {
+        use axallocator::BaseAllocator;
+        let mut frames = Box::new(axallocator::BitmapPageAllocator::new());
+        frames.init(0, (FRAMES as usize) << 12);
+        Self(frames)
+    }
+}
+
+impl Buddy for Bitmap {
+    fn get(&mut self, order: usize) -> Option<usize> {
+        use axallocator::PageAllocator;
+        self.0.alloc_pages(1 << order, 4096 << order).ok()
+    }
+
+    fn put(&mut self, block: usize, order: usize) {
+        use axallocator::PageAllocator;
+        self.0.dealloc_pages(block, 1 << order);
     }
 }
 
@@ -393,29 +429,42 @@ fn main() {
     let mut front = Fronted(Pages::new(zones(), SpinLock::new), Box::default());
     let mut slab = Intrusive::new();
     let mut sets = Sets::new();
+    let mut bits = Bitmap::new();
 
-    println!("ns an operation, median of {ROUNDS}; 2 GiB in frames of 4 KiB\n");
-    println!(
-        "{:<28}{:>14}{:>14}{:>14}{:>14}",
-        "", "ours, front", "ours, zone", "buddy-slab", "buddy_system"
-    );
-    let row = |name: &str, cells: [String; 4]| {
-        let [front, bare, slab, sets] = cells;
-        println!("{name:<28}{front:>14}{bare:>14}{slab:>14}{sets:>14}");
+    println!("ns an operation, median of {ROUNDS}; 2 GiB in frames of 4 KiB; best peer / ours\n");
+    print!("{:<26}{:>14}{:>14}", "", "ours, front", "ours, zone");
+    println!("{:>14}{:>14}{:>14}{:>14}", "buddy-slab", "buddy_system", "ax bitmap", "ratio");
+    // Get and put; the ratio is the best peer's time over that of our zone, so
+    // above 1 where we are faster.
+    let row = |name: &str, cells: [Option<(f64, f64)>; 5]| {
+        let cell = |times: Option<(f64, f64)>| match times {
+            Some((0.0, put)) => format!("{put:.2}"),
+            Some((get, put)) => format!("{get:.2} / {put:.2}"),
+            None => "-".into(),
+        };
+        let best = |of: fn((f64, f64)) -> f64| {
+            cells[2..].iter().flatten().map(|times| of(*times)).fold(f64::INFINITY, f64::min)
+        };
+        let ratio = cells[1].filter(|_| cells[2].is_some()).map(|(get, put)| {
+            (if get == 0.0 { 0.0 } else { best(|t| t.0) / get }, best(|t| t.1) / put)
+        });
+        let [front, bare, slab, sets, bits] = cells.map(cell);
+        print!("{name:<26}{front:>14}{bare:>14}");
+        println!("{slab:>14}{sets:>14}{bits:>14}{:>14}", cell(ratio));
     };
-    let two = |(get, put): (f64, f64)| format!("{get:.2} / {put:.2}");
-    let one = |time: f64| format!("{time:.2}");
+    let one = |time: f64| Some((0.0, time));
     if wanted("calls") {
-        row("bulk calls of 256, get/put", ["".into(), two(bulk_calls()), "".into(), "".into()]);
+        row("calls of 256, order 0", [None, Some(bulk_calls()), None, None, None]);
     }
     for at in (0..ORDERS).filter(|_| wanted("bulk")) {
         row(
-            &format!("bulk get/put, order {at}"),
+            &format!("one by one, order {at}"),
             [
-                two(bulk(&mut front, at, &mut blocks)),
-                two(bulk(&mut bare, at, &mut blocks)),
-                two(bulk(&mut slab, at, &mut blocks)),
-                two(bulk(&mut sets, at, &mut blocks)),
+                Some(bulk(&mut front, at, &mut blocks)),
+                Some(bulk(&mut bare, at, &mut blocks)),
+                Some(bulk(&mut slab, at, &mut blocks)),
+                Some(bulk(&mut sets, at, &mut blocks)),
+                (at == 0).then(|| bulk(&mut bits, at, &mut blocks)),
             ],
         );
     }
@@ -427,17 +476,19 @@ fn main() {
                 one(pair(&mut bare, 0)),
                 one(pair(&mut slab, 0)),
                 one(pair(&mut sets, 0)),
+                one(pair(&mut bits, 0)),
             ],
         );
     }
     if wanted("fragmented") {
         row(
-            "fragmented, get/put",
+            "fragmented, at random",
             [
-                two(fragmented(&mut front, &order)),
-                two(fragmented(&mut bare, &order)),
-                two(fragmented(&mut slab, &order)),
-                "-".into(),
+                Some(fragmented(&mut front, &order)),
+                Some(fragmented(&mut bare, &order)),
+                Some(fragmented(&mut slab, &order)),
+                None,
+                Some(fragmented(&mut bits, &order)),
             ],
         );
     }
@@ -449,6 +500,7 @@ fn main() {
                 one(random_free(&mut bare, &order)),
                 one(random_free(&mut slab, &order)),
                 one(random_free(&mut sets, &order)),
+                one(random_free(&mut bits, &order)),
             ],
         );
     }
@@ -461,11 +513,98 @@ fn main() {
         println!("two threads: {time:.2} ns a pair on one, {factor:.2} times the speed on two");
     }
     if wanted("slab") {
-        let heap = real_heap();
-        let (cache, kmalloc) = slab_pair(&heap);
-        let (get, put) = slab_bulk(&heap);
-        println!(
-            "slab pair: cache {cache:.2}, kmalloc {kmalloc:.2}; 100 000 of 64: {get:.2} / {put:.2}"
-        );
+        slabs();
     }
+}
+
+/// Objects: pairs, and 100 000 out and back.
+fn slabs() {
+    println!("\nobjects of 64 bytes     pair    100 000 out / back");
+    let line = |name: &str, pair: f64, (get, put): (f64, f64)| {
+        println!("{name:<20}{pair:8.2}{get:15.2} / {put:.2}");
+    };
+    let heap = real_heap();
+    let (cache, kmalloc) = slab_pair(&heap);
+    let bulk = slab_bulk(&heap);
+    line("ours, a cache", cache, bulk);
+    line("ours, kmalloc(100)", kmalloc, bulk);
+    let region = || {
+        let bytes = 64 << 20;
+        let region = vec![0_u8; bytes + 4096].leak();
+        (region.as_mut_ptr().expose_provenance().next_multiple_of(4096), bytes)
+    };
+    let layout = std::alloc::Layout::from_size_align(64, 8).unwrap();
+
+    let mut list = linked_list_allocator::Heap::empty();
+    let (start, bytes) = region();
+    // SAFETY: the region is leaked and nobody else's.
+    unsafe { list.init(std::ptr::with_exposed_provenance_mut(start), bytes) };
+    let list = std::cell::RefCell::new(list);
+    peer(
+        "linked_list",
+        1000,
+        line,
+        || list.borrow_mut().allocate_first_fit(layout).unwrap(),
+        |at| {
+            // SAFETY: allocated above with this layout, freed once.
+            unsafe { list.borrow_mut().deallocate(at, layout) }
+        },
+    );
+
+    let mut talc = talc::base::Talc::<_, talc::DefaultBinning>::new(talc::source::Manual);
+    let (start, bytes) = region();
+    // SAFETY: as above.
+    unsafe { talc.claim(std::ptr::with_exposed_provenance_mut(start), bytes).unwrap() };
+    let talc = std::cell::RefCell::new(talc);
+    peer(
+        "talc",
+        100_000,
+        line,
+        // SAFETY: the layout is not of size 0.
+        || unsafe { talc.borrow_mut().allocate(layout).unwrap() },
+        // SAFETY: as above.
+        |at| unsafe { talc.borrow_mut().deallocate(at.as_ptr(), layout) },
+    );
+
+    use axallocator::{BaseAllocator, ByteAllocator};
+    let mut ax = axallocator::SlabByteAllocator::new();
+    let (start, bytes) = region();
+    ax.init(start, bytes);
+    let ax = std::cell::RefCell::new(ax);
+    peer(
+        "axallocator slab",
+        100_000,
+        line,
+        || ax.borrow_mut().alloc(layout).unwrap(),
+        |at| {
+            ax.borrow_mut().dealloc(at, layout);
+        },
+    );
+}
+
+/// A heap of another kind.
+fn peer(
+    name: &str,
+    count: usize,
+    line: impl Fn(&str, f64, (f64, f64)),
+    get: impl Fn() -> std::ptr::NonNull<u8>,
+    put: impl Fn(std::ptr::NonNull<u8>),
+) {
+    let pair = median(|| {
+        let start = Instant::now();
+        for _ in 0..200_000 {
+            put(black_box(get()));
+        }
+        per(start, 200_000)
+    });
+    let mut objects = Vec::with_capacity(count);
+    let bulk = medians(|| {
+        let start = Instant::now();
+        objects.extend((0..count).map(|_| get()));
+        let out = per(start, count);
+        let start = Instant::now();
+        objects.drain(..).for_each(&put);
+        (out, per(start, count))
+    });
+    line(name, pair, bulk);
 }

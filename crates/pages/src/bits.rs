@@ -13,14 +13,17 @@
 //! three cache lines of 12-byte nodes, this dirties one word of a table a
 //! hundred times smaller, and its first member is the lowest address for free.
 
-/// Where a set's three levels lie in the zone's words.
+/// Where a set's three levels lie in the zone's words, and how many members it has.
 #[derive(Clone, Copy, Default)]
+#[repr(align(32))]
 pub(crate) struct BitTree {
     leaf: u32,
     middle: u32,
     /// The words to scan; the middle ones if the set is flat.
     top: u32,
     end: u32,
+    /// Kept by the set's owner.
+    pub(crate) count: u32,
     flat: bool,
 }
 
@@ -43,7 +46,14 @@ impl BitTree {
         let top = middle + level(level(bits));
         let flat = top - middle <= FLAT;
         let (top, end) = if flat { (middle, top) } else { (top, at + Self::words(bits)) };
-        Self { leaf: at as u32, middle: middle as u32, top: top as u32, end: end as u32, flat }
+        Self {
+            leaf: at as u32,
+            middle: middle as u32,
+            top: top as u32,
+            end: end as u32,
+            count: 0,
+            flat,
+        }
     }
 
     /// The word that holds a member.
@@ -89,8 +99,8 @@ impl BitTree {
         }
     }
 
-    #[inline]
-    fn summarise(&self, words: &mut [u64], leaf: usize) {
+    #[inline(never)]
+    pub(crate) fn summarise(&self, words: &mut [u64], leaf: usize) {
         let word = &mut words[self.middle as usize + leaf / 64];
         let before = *word;
         *word = before | 1 << (leaf % 64);
@@ -100,8 +110,8 @@ impl BitTree {
         }
     }
 
-    #[inline]
-    fn unsummarise(&self, words: &mut [u64], leaf: usize) {
+    #[inline(never)]
+    pub(crate) fn unsummarise(&self, words: &mut [u64], leaf: usize) {
         let word = &mut words[self.middle as usize + leaf / 64];
         *word &= !(1 << (leaf % 64));
         if *word == 0 && !self.flat {

@@ -6,7 +6,8 @@
 //!   order 0   ├───┼───┼───┼───┤            merge: while the buddy is free,
 //!              idx idx^1                          remove it and go up
 //! ```
-//! The lowest free block of the smallest sufficient order is taken. Linux takes
+//! The lowest free block of the smallest sufficient order is taken; neighbours pass
+//! through the run (`run.rs`). Linux takes
 //! the newest of its list and puts blocks that may merge soon at the tail, to the
 //! same end: low addresses fill, high ones merge. Warm reuse is the per-CPU
 //! lists' work.
@@ -27,13 +28,18 @@ impl Zone<'_> {
         if order.get() > self.max_order {
             return Err(AllocError::TooLarge);
         }
-        let index = match self.take_smallest(order.get(), migrate) {
+        let index = match self.cut(order.get(), migrate) {
             Some(index) => index,
-            None => self.take_fallback(order.get(), migrate).ok_or(AllocError::OutOfMemory)?,
+            None => self.search(order.get(), migrate).ok_or(AllocError::OutOfMemory)?,
         };
         self.free -= order.frames();
         self.map.set(index, State::used(order, migrate));
         Ok(self.map.pfn(index))
+    }
+
+    #[inline]
+    fn search(&mut self, order: usize, migrate: MigrateType) -> Option<usize> {
+        self.open(order, migrate).or_else(|| self.take_fallback(order, migrate))
     }
 
     /// Takes a block back. O(orders). Any misuse is refused and changes nothing.
@@ -64,7 +70,7 @@ impl Zone<'_> {
     fn put(&mut self, index: usize, order: Order) {
         self.map.set(index, State::PLAIN);
         self.free += order.frames();
-        self.merge(index, order.get());
+        self.join(index, order.frames() as usize);
     }
 
     /// Takes the very block at `pfn`, if all of it is free. O(orders).
@@ -86,6 +92,7 @@ impl Zone<'_> {
         if !pfn.is_aligned(order) {
             return Err(ClaimError::Misaligned);
         }
+        self.settle();
         let (head, mut found) = self.free_block_over(index).ok_or(ClaimError::NotFree)?;
         if found < order.get() {
             return Err(ClaimError::NotFree);
@@ -117,27 +124,15 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// The lowest block of the smallest sufficient order of one type, split down.
-    #[inline]
+    /// The lowest block of the smallest sufficient order of one type, split down in
+    /// the sets.
     pub(crate) fn take_smallest(&mut self, order: usize, migrate: MigrateType) -> Option<usize> {
         let enough = self.nonempty[migrate.index()] >> order;
         if enough == 0 {
             return None;
         }
         let found = order + enough.trailing_zeros() as usize;
-        self.take_block(found, order, migrate)
-    }
-
-    /// The lowest free block of order `found`, split down to `order`.
-    #[inline]
-    pub(crate) fn take_block(
-        &mut self,
-        found: usize,
-        order: usize,
-        migrate: MigrateType,
-    ) -> Option<usize> {
-        let bit = self.trees[migrate.index()][found].first(self.words)?;
-        let index = bit << found;
+        let index = self.set(migrate, found).first(self.words)? << found;
         self.remove(migrate, found, index);
         self.expand(index, found, order, migrate);
         Some(index)
@@ -165,22 +160,21 @@ impl Zone<'_> {
         self.merge_as(index, order, migrate);
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn merge_as(&mut self, mut index: usize, mut order: usize, migrate: MigrateType) {
         let inside = self.max_order.min(crate::frame::PAGEBLOCK_ORDER.get());
         while order < inside {
-            let buddy = index ^ (1 << order);
-            if !self.is_free_block(migrate, order, buddy) {
-                return self.insert(migrate, order, index);
+            if !self.insert_or_pair(migrate, order, index) {
+                return;
             }
-            self.remove(migrate, order, buddy);
-            index &= buddy;
+            index &= !(1 << order);
             order += 1;
         }
         self.merge_pageblocks(index, order, migrate);
     }
 
     /// The last steps, across pageblocks: the freed block's type wins.
+    #[inline(never)]
     fn merge_pageblocks(&mut self, mut index: usize, mut order: usize, migrate: MigrateType) {
         while order < self.max_order {
             let buddy = index ^ (1 << order);
@@ -207,7 +201,10 @@ impl Zone<'_> {
             FreeError::Foreign
         } else if !pfn.is_aligned(order) {
             FreeError::Misaligned
-        } else if state.is_cached() || self.free_block_over(index).is_some() {
+        } else if state.is_cached()
+            || self.run.contains(index)
+            || self.free_block_over(index).is_some()
+        {
             FreeError::DoubleFree
         } else if state.is_used() {
             FreeError::WrongOrder { allocated: state.order() }

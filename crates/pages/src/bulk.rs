@@ -25,6 +25,7 @@ impl Zone<'_> {
     pub fn alloc_bulk(&mut self, order: Order, migrate: MigrateType, out: &mut [Pfn]) -> usize {
         let used = State::used(order, migrate);
         let mut got = 0;
+        self.settle();
         while got < out.len() && order.get() <= self.max_order {
             let rest = &mut out[got..];
             let nonempty = self.nonempty[migrate.index()] >> order.get();
@@ -62,7 +63,7 @@ impl Zone<'_> {
     /// The free blocks of one word, lowest first.
     fn take_word(&mut self, migrate: MigrateType, used: State, out: &mut [Pfn]) -> usize {
         let order = used.order().get();
-        let tree = self.trees[migrate.index()][order];
+        let tree = *self.set(migrate, order);
         let Some(first) = tree.first(self.words) else { return 0 };
         let base = first & !63;
         let mut word = self.words[tree.word_of(first)];
@@ -92,7 +93,7 @@ impl Zone<'_> {
         out: &mut [Pfn],
     ) -> usize {
         let order = used.order().get();
-        let bit = self.trees[migrate.index()][found].first(self.words);
+        let bit = self.set(migrate, found).first(self.words);
         let Some(bit) = bit else { return 0 };
         let index = bit << found;
         self.remove(migrate, found, index);
@@ -144,6 +145,7 @@ impl Zone<'_> {
         order: Order,
         cached: bool,
     ) -> Result<(), BulkFreeError> {
+        self.settle();
         let map = self.map;
         let within = (64 << order.get()) - 1;
         let mut freed = 0;
@@ -196,7 +198,7 @@ impl Zone<'_> {
             if fresh == 0 {
                 return;
             }
-            let tree = self.trees[migrate.index()][order];
+            let tree = *self.set(migrate, order);
             let bit = base >> order;
             let window = u64::MAX >> (64 - (64 >> (order - least)));
             let shift = bit % 64;

@@ -46,6 +46,7 @@ impl Zone<'_> {
     pub fn compact(&mut self, wanted: Order, mover: &mut dyn Mover) -> Compacted {
         let mut done = Compacted::default();
         let mut migrate = 0;
+        self.settle();
         done.success = self.has_block(wanted);
         while !done.success && migrate < self.map.len() {
             let state = self.map.get(migrate);
@@ -78,10 +79,10 @@ impl Zone<'_> {
     /// The free scanner: the highest place for a block of `order` above the other. Other types'
     /// pageblocks are left to them, as in Linux. O(orders).
     fn highest_free(&self, order: usize, above: usize) -> Option<usize> {
-        let trees = &self.trees[MigrateType::Movable.index()];
         (order..=self.max_order)
             .filter_map(|found| {
-                let head = trees[found].last(self.words)? << found;
+                let set = self.set(MigrateType::Movable, found);
+                let head = set.last(self.words)? << found;
                 Some(head + (1 << found) - (1 << order))
             })
             .max()
@@ -96,6 +97,8 @@ impl Zone<'_> {
         }
         let moved = mover.migrate(from, to, order);
         let vacated = if moved { from } else { to };
-        moved & self.free(vacated, order).is_ok()
+        let freed = self.free(vacated, order).is_ok();
+        self.settle();
+        moved & freed
     }
 }

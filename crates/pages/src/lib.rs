@@ -27,6 +27,7 @@ mod lock;
 mod migrate;
 mod pages;
 pub mod raw;
+mod run;
 pub mod slab;
 mod state;
 mod stats;

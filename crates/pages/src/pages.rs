@@ -12,7 +12,7 @@
 //! one block at the very same moment may both pass; the second copy is then found
 //! and dropped when it reaches the zone ([`Pages::raced_frees`] counts them).
 
-use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, batch, flush_batch};
+use crate::cpu::{BATCH, CpuFront, Kind, LISTED_ORDER, ZoneLists, batch, flush_batch};
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
 use crate::frame::{DirectMap, Order, Pfn, Virt};
 use crate::lock::Lock;
@@ -26,8 +26,11 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The page allocator of a machine.
 pub struct Pages<'m, L> {
+    /// The frames' bytes, highest zone that exists first: where most blocks are.
     maps: [FrameMap<'m>; ZONES],
-    /// For each highest zone, the first zone of its list that exists.
+    /// Which zone each of these is.
+    kinds: [ZoneKind; ZONES],
+    /// For each highest zone of a request, the first of these that will do.
     preferred: [u8; ZONES],
     direct: Option<DirectMap>,
     raced: AtomicU32,
@@ -38,13 +41,19 @@ pub struct Pages<'m, L> {
 impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// Puts zones behind a lock: `Pages::new(zones, SpinLock::new)`. O(1).
     pub fn new(zones: Zones<'m>, lock: impl FnOnce(Zones<'m>) -> L) -> Self {
-        let map = |kind| zones.zone(kind).map_or(FrameMap::empty(), |zone| zone.map);
-        let maps = ZoneKind::ALL.map(map);
-        let exists = |zone: &usize| maps[*zone].len() != 0;
-        let preferred =
-            [0, 1, 2].map(|highest| (0..=highest).rev().find(exists).unwrap_or(0) as u8);
+        let mut maps = [FrameMap::empty(); ZONES];
+        let mut kinds = [ZoneKind::Dma; ZONES];
+        let mut found = 0;
+        for kind in ZoneKind::ALL.into_iter().rev() {
+            if let Some(zone) = zones.zone(kind) {
+                (maps[found], kinds[found]) = (zone.map, kind);
+                found += 1;
+            }
+        }
+        let first = |highest| (0..found).find(|place| kinds[*place] <= highest);
+        let preferred = ZoneKind::ALL.map(|highest| first(highest).unwrap_or(ZONES) as u8);
         let (direct, raced) = (None, AtomicU32::new(0));
-        Self { maps, preferred, direct, raced, lock: lock(zones), zones: PhantomData }
+        Self { maps, kinds, preferred, direct, raced, lock: lock(zones), zones: PhantomData }
     }
 
     /// With a direct map, for [`get_free_pages`](Self::get_free_pages).
@@ -81,16 +90,21 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         order: Order,
         request: Request,
     ) -> Result<Pfn, AllocError> {
-        let zone = self.preferred[request.zone.index()] as usize;
-        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(zone), self.maps.get(zone)) {
+        let place = match request.zone {
+            ZoneKind::Normal => 0,
+            lower => self.preferred[lower.index()] as usize,
+        };
+        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(place), self.maps.get(place)) {
+            let used = State::used(order, request.migrate);
             let migrate = request.migrate.index();
-            let popped = if order == Order::ZERO {
-                lists.single[migrate].pop()
-            } else {
-                lists.larger(order.get(), migrate).and_then(|stack| stack.pop())
+            let warm = cpu.warm.take(Kind::new(place, used));
+            let popped = match warm {
+                None if order == Order::ZERO => lists.single[migrate].pop(),
+                None => lists.larger(order.get(), migrate).and_then(|stack| stack.pop()),
+                warm => warm,
             };
             if let Some(pfn) = popped {
-                map.set(map.index(pfn), State::used(order, request.migrate));
+                map.set(map.index(pfn), used);
                 return Ok(pfn);
             }
         }
@@ -110,9 +124,12 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         }
         self.lock.with(|zones| {
             for mark in [Mark::Low, Mark::Min] {
-                for kind in ZoneKind::ALL.into_iter().rev().filter(|kind| *kind <= request.zone) {
+                for (place, kind) in self.kinds.into_iter().enumerate() {
+                    if kind > request.zone || self.maps[place].len() == 0 {
+                        continue;
+                    }
                     let Some(zone) = zones.zone_mut(kind) else { continue };
-                    if let Some(pfn) = refill(cpu, zone, order, request, mark) {
+                    if let Some(pfn) = refill(cpu, place, zone, order, request, mark) {
                         return Ok(pfn);
                     }
                 }
@@ -128,25 +145,30 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// All of [`FreeError`]; nothing has changed then.
     #[inline]
     pub fn free(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        for zone in (0..ZONES).rev() {
-            let map = &self.maps[zone];
+        // A block of the highest zone, where most are, of the kind freed before.
+        if let Some(byte) = self.maps[0].byte(self.maps[0].index(pfn)) {
+            let state = state::load(byte);
+            if state.is_used_as(order) && cpu.warm.keep(pfn, Kind::new(0, state)) {
+                state::store(byte, state.cached());
+                return Ok(());
+            }
+        }
+        for (place, map) in self.maps.iter().enumerate() {
             let Some(byte) = map.byte(map.index(pfn)) else { continue };
             let state = state::load(byte);
             if !state.is_used_as(order) {
                 break;
             }
-            let lists = &mut cpu.zones[zone];
-            let migrate = state.migrate().index();
-            let pushed = if order == Order::ZERO {
-                lists.single[migrate].push(pfn)
-            } else {
-                lists.larger(order.get(), migrate).is_some_and(|stack| stack.push(pfn))
-            };
-            if pushed {
-                state::store(byte, state.cached());
-                return Ok(());
+            if order.get() > LISTED_ORDER {
+                return self.free_unlisted(pfn, order);
             }
-            return self.free_slow(cpu, zone, pfn, order);
+            state::store(byte, state.cached());
+            if let Some((older, kind)) = cpu.warm.put(pfn, Kind::new(place, state))
+                && !cpu.push(older, kind)
+            {
+                self.make_room(cpu, older, kind);
+            }
+            return Ok(());
         }
         Err(self.refuse(pfn, order))
     }
@@ -162,35 +184,32 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
 
     #[cold]
     #[inline(never)]
-    fn free_slow(
-        &self,
-        cpu: &mut CpuFront,
-        zone: usize,
-        pfn: Pfn,
-        order: Order,
-    ) -> Result<(), FreeError> {
-        if order.get() > LISTED_ORDER {
-            return self.lock.with(|zones| zones.free(pfn, order));
-        }
-        let migrate = self.maps[zone].get(self.maps[zone].index(pfn)).migrate().index();
+    fn free_unlisted(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.lock.with(|zones| zones.free(pfn, order))
+    }
+
+    /// The stack is full: its older half goes back, then the block has a place.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, cpu: &mut CpuFront, pfn: Pfn, kind: Kind) {
         self.lock.with(|zones| {
-            if let Some(zone) = zones.zone_mut(ZoneKind::ALL[zone]) {
-                self.flush(cpu, zone, order.get(), migrate, flush_batch(order));
-            }
+            let Some(zone) = zones.zone_mut(self.kinds[kind.place()]) else { return };
+            let (order, migrate) = (kind.used().order(), kind.used().migrate().index());
+            let lists = &mut cpu.zones[kind.place()];
+            self.flush(lists, zone, order.get(), migrate, flush_batch(order));
         });
-        self.free(cpu, pfn, order)
+        cpu.push(pfn, kind);
     }
 
     /// Gives the oldest `count` blocks of a list back.
     fn flush(
         &self,
-        cpu: &mut CpuFront,
+        lists: &mut ZoneLists,
         zone: &mut Zone<'m>,
         order: usize,
         migrate: usize,
         count: usize,
     ) {
-        let lists = &mut cpu.zones[zone.kind().index()];
         let Some(mut stack) = lists.stack(order, migrate) else { return };
         let mut blocks = stack.oldest(count);
         while let Err(error) = zone.free_many(blocks, Order::of(order), true) {
@@ -204,11 +223,17 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// or claimed, and when the CPU goes away. O(frames in the lists).
     pub fn drain(&self, cpu: &mut CpuFront) {
         self.lock.with(|zones| {
-            for kind in ZoneKind::ALL {
+            if let Some((pfn, kind)) = cpu.warm.empty()
+                && let Some(zone) = zones.zone_mut(self.kinds[kind.place()])
+                && zone.free_cached(pfn, kind.used().order()).is_err()
+            {
+                self.raced.fetch_add(1, Relaxed);
+            }
+            for (lists, kind) in cpu.zones.iter_mut().zip(self.kinds) {
                 let Some(zone) = zones.zone_mut(kind) else { continue };
                 for order in 0..=LISTED_ORDER {
                     for migrate in 0..MIGRATE_TYPES {
-                        self.flush(cpu, zone, order, migrate, usize::MAX);
+                        self.flush(lists, zone, order, migrate, usize::MAX);
                     }
                 }
             }
@@ -277,16 +302,18 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
 /// One block for the caller, the rest of a batch for its (empty) list.
 fn refill(
     cpu: &mut CpuFront,
+    place: usize,
     zone: &mut Zone<'_>,
     order: Order,
     request: Request,
     mark: Mark,
 ) -> Option<Pfn> {
-    let lists = &mut cpu.zones[zone.kind().index()];
+    let lists = cpu.zones.get_mut(place)?;
     let mut stack = lists.stack(order.get(), request.migrate.index())?;
     let used = State::used(order, request.migrate);
     // A zone further down the request's list may still have some.
-    if let Some(pfn) = stack.pop() {
+    let warm = cpu.warm.take(Kind::new(place, used));
+    if let Some(pfn) = warm.or_else(|| stack.pop()) {
         zone.map.set(zone.map.index(pfn), used);
         return Some(pfn);
     }

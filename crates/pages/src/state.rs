@@ -38,6 +38,16 @@ impl State {
     }
 
     #[inline]
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    #[inline]
     pub(crate) const fn cached(self) -> Self {
         Self(self.0 | CACHED)
     }

@@ -15,7 +15,7 @@ impl Zone<'_> {
     /// Free blocks of each order. O(orders).
     pub fn free_blocks(&self) -> [u32; ORDERS] {
         let mut blocks = [0; ORDERS];
-        for counts in &self.counts {
+        for counts in &self.settled_counts() {
             for (sum, count) in blocks.iter_mut().zip(counts) {
                 *sum += count;
             }
@@ -23,9 +23,9 @@ impl Zone<'_> {
         blocks
     }
 
-    /// Free blocks of each order of one migrate type. O(1).
-    pub const fn free_blocks_of(&self, migrate: MigrateType) -> &[u32; ORDERS] {
-        &self.counts[migrate.index()]
+    /// Free blocks of each order of one migrate type. O(orders).
+    pub fn free_blocks_of(&self, migrate: MigrateType) -> [u32; ORDERS] {
+        self.settled_counts()[migrate.index()]
     }
 
     /// Linux's fragmentation index, in thousandths: why a request of this order
@@ -63,6 +63,7 @@ impl Zone<'_> {
     #[doc(hidden)]
     pub fn check(&self) -> Result<(), &'static str> {
         let (mut covered, mut free, mut absent) = (0, 0_u32, 0_u32);
+        let run = self.run;
         let mut counts = [[0; ORDERS]; crate::migrate::MIGRATE_TYPES];
         for index in 0..self.map.len() {
             let state = self.map.get(index);
@@ -89,6 +90,13 @@ impl Zone<'_> {
                     }
                 }
             }
+            if run.contains(index) {
+                if found.is_some() || index < covered || state != crate::state::State::PLAIN {
+                    return Err("a frame of the run is elsewhere, too");
+                }
+                free += 1;
+                continue;
+            }
             let order = match found {
                 Some(_) if state != crate::state::State::PLAIN => {
                     return Err("a free block's frame is not plain");
@@ -103,13 +111,13 @@ impl Zone<'_> {
             }
             covered = index + (1 << order);
         }
-        if counts != self.counts || free != self.free {
+        if counts != self.counts() || free != self.free {
             return Err("the counts are wrong");
         }
         if self.managed != self.map.len() as u32 - absent {
             return Err("managed frames are wrong");
         }
-        for (counts, nonempty) in self.counts.iter().zip(self.nonempty) {
+        for (counts, nonempty) in counts.iter().zip(self.nonempty) {
             if (0..ORDERS).any(|order| (counts[order] != 0) != (nonempty >> order & 1 != 0)) {
                 return Err("a set's flag is wrong");
             }

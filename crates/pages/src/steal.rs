@@ -31,7 +31,7 @@ impl Zone<'_> {
     }
 
     fn fallback_with(&self, order: usize, want: MigrateType) -> Option<MigrateType> {
-        want.fallbacks().into_iter().find(|from| self.counts[from.index()][order] != 0)
+        want.fallbacks().into_iter().find(|from| self.set(*from, order).count != 0)
     }
 
     fn take_smallest_foreign(&mut self, order: usize, want: MigrateType) -> Option<usize> {
@@ -48,7 +48,7 @@ impl Zone<'_> {
         from: MigrateType,
         want: MigrateType,
     ) -> Option<usize> {
-        let index = self.trees[from.index()][found].first(self.words)? << found;
+        let index = self.set(from, found).first(self.words)? << found;
         if found >= PAGEBLOCK {
             self.remove(from, found, index);
             self.set_types(index, 1 << found, want);
@@ -112,8 +112,8 @@ impl Zone<'_> {
         from: MigrateType,
         to: MigrateType,
     ) {
-        let source = self.trees[from.index()][order];
-        let target = self.trees[to.index()][order];
+        let source = *self.set(from, order);
+        let target = *self.set(to, order);
         let old = self.words[source.word_of(bit)];
         let moved = old & mask;
         if moved == 0 {

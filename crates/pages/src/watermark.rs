@@ -11,7 +11,6 @@
 //! (`__setup_per_zone_wmarks`). A request that could have used a higher zone
 //! leaves the lower zone's reserve alone (`lowmem_reserve`).
 
-use crate::migrate::MIGRATE_TYPES;
 use crate::zone::{ZONES, Zone, ZoneKind};
 
 /// The lower zone's reserve is the higher zones' frames over this (DMA, DMA32).
@@ -113,11 +112,25 @@ impl Watermarks {
 }
 
 impl Zone<'_> {
-    /// Linux's `__zone_watermark_ok`: whether `1 << order` frames may go. O(1).
-    pub(crate) fn watermark_ok(&self, order: usize, request: Request, mark: Mark) -> bool {
+    /// Linux's `__zone_watermark_ok`: whether `1 << order` frames may go. O(1),
+    /// O(orders) if the run has to be settled.
+    pub(crate) fn watermark_ok(&mut self, order: usize, request: Request, mark: Mark) -> bool {
         if request.urgency == Urgency::Exhaust {
             return true;
         }
+        if !self.above_mark(order, request, mark) {
+            return false;
+        }
+        let has = |zone: &Self| zone.nonempty.iter().any(|orders| orders >> order != 0);
+        has(self)
+            || (!self.run.is_empty() && {
+                self.settle();
+                has(self)
+            })
+    }
+
+    /// Whether the zone would stay above the mark. O(1).
+    pub(crate) fn above_mark(&self, order: usize, request: Request, mark: Mark) -> bool {
         let mark = match (mark, request.urgency) {
             (Mark::Low, _) => self.marks.low,
             (Mark::Min, Urgency::Normal) => self.marks.min,
@@ -125,10 +138,7 @@ impl Zone<'_> {
         };
         let kept = mark + self.marks.reserve[request.zone.index()];
         let after = self.free.saturating_sub((1 << order) - 1);
-        if after <= kept {
-            return false;
-        }
-        (0..MIGRATE_TYPES).any(|t| self.nonempty[t] >> order != 0)
+        after > kept
     }
 
     /// How many single frames may go before the mark is reached.

@@ -7,13 +7,15 @@
 //! ```
 //! Under 2 bytes a frame, from the caller; the frames themselves are never
 //! touched, and may be unmapped or belong to a guest. The invariant: a frame is
-//! in exactly one free block, or in one block in use, or absent; a free block is
-//! in the set of the type of its (first) pageblock; no two buddies are both free.
+//! in exactly one free block, in the run (`run.rs`), in one block in use, or absent;
+//! a free block is in the set of the type of its (first) pageblock; no two buddies
+//! are both free, the run aside.
 
 use crate::bits::BitTree;
 use crate::error::RegionError;
 use crate::frame::{ORDERS, Order, PAGEBLOCK_ORDER, Pfn};
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
+use crate::run::Run;
 use crate::state::{FrameMap, State};
 use crate::watermark::Watermarks;
 use core::sync::atomic::AtomicU8;
@@ -103,15 +105,25 @@ const fn type_words(span: usize) -> usize {
     (span >> PAGEBLOCK_ORDER.get()).div_ceil(32)
 }
 
+/// Places for sets: 16 a type, so that finding one is a shift.
+const SETS: usize = 64;
+
+const _: () = assert!(ORDERS <= 16 && MIGRATE_TYPES <= 4);
+
+#[inline(always)]
+const fn place(migrate: MigrateType, order: usize) -> usize {
+    (migrate.index() << 4 | order) & (SETS - 1)
+}
+
 /// A span of frames with a buddy allocator of its own.
 pub struct Zone<'m> {
     pub(crate) kind: ZoneKind,
     pub(crate) map: FrameMap<'m>,
     pub(crate) words: &'m mut [u64],
-    pub(crate) trees: [[BitTree; ORDERS]; MIGRATE_TYPES],
-    pub(crate) counts: [[u32; ORDERS]; MIGRATE_TYPES],
+    sets: [BitTree; SETS],
     /// Bit k: the type has free blocks of order k.
     pub(crate) nonempty: [u32; MIGRATE_TYPES],
+    pub(crate) run: Run,
     pub(crate) max_order: usize,
     pub(crate) free: u32,
     pub(crate) managed: u32,
@@ -146,11 +158,13 @@ impl<'m> Zone<'m> {
         map.fill(0, frames.len(), State::ABSENT);
         let span = span(frames.len());
         let mut at = type_words(span);
-        let mut trees = [[BitTree::default(); ORDERS]; MIGRATE_TYPES];
-        for tree in trees.iter_mut().flatten().enumerate() {
-            let bits = span >> (tree.0 % ORDERS);
-            *tree.1 = BitTree::at(at, bits);
-            at += BitTree::words(bits);
+        let mut sets = [BitTree::default(); SETS];
+        for migrate in MigrateType::ALL {
+            for order in 0..ORDERS {
+                let bits = span >> order;
+                sets[place(migrate, order)] = BitTree::at(at, bits);
+                at += BitTree::words(bits);
+            }
         }
         let movable = 0x5555_5555_5555_5555 * MigrateType::Movable as u64;
         words[..type_words(span)].fill(movable);
@@ -158,9 +172,9 @@ impl<'m> Zone<'m> {
             kind,
             map,
             words,
-            trees,
-            counts: [[0; ORDERS]; MIGRATE_TYPES],
+            sets,
             nonempty: [0; MIGRATE_TYPES],
+            run: Run::default(),
             max_order: max_order.get(),
             free: 0,
             managed: 0,
@@ -186,19 +200,11 @@ impl<'m> Zone<'m> {
         }
         self.map.fill(from, to - from, State::PLAIN);
         self.managed += (to - from) as u32;
-        self.release_range(from, to);
+        self.free += (to - from) as u32;
+        self.settle();
+        self.run = Run { start: from, end: to, migrate: MigrateType::Movable };
+        self.settle();
         Ok(())
-    }
-
-    /// Gives `from..to` back as the largest aligned blocks, merging at the ends.
-    pub(crate) fn release_range(&mut self, mut from: usize, to: usize) {
-        while from < to {
-            let align = (from.trailing_zeros() as usize).min(self.max_order);
-            let order = align.min((to - from).ilog2() as usize);
-            self.free += 1 << order;
-            self.merge(from, order);
-            from += 1 << order;
-        }
     }
 
     /// Its kind.
@@ -246,44 +252,88 @@ impl<'m> Zone<'m> {
         }
     }
 
+    /// The free set of a type and order.
+    #[inline(always)]
+    pub(crate) fn set(&self, migrate: MigrateType, order: usize) -> &BitTree {
+        &self.sets[place(migrate, order)]
+    }
+
     /// Puts a block into a free set.
     #[inline(always)]
     pub(crate) fn insert(&mut self, migrate: MigrateType, order: usize, index: usize) {
-        let t = migrate.index();
-        self.trees[t][order].insert(self.words, index >> order);
-        self.counts[t][order] += 1;
-        self.nonempty[t] |= 1 << order;
+        let set = &mut self.sets[place(migrate, order)];
+        set.insert(self.words, index >> order);
+        set.count += 1;
+        self.nonempty[migrate.index()] |= 1 << order;
     }
 
     /// Takes a block out of a free set.
     #[inline(always)]
     pub(crate) fn remove(&mut self, migrate: MigrateType, order: usize, index: usize) {
-        let t = migrate.index();
-        self.trees[t][order].remove(self.words, index >> order);
-        let count = &mut self.counts[t][order];
-        *count = count.wrapping_sub(1);
-        if *count == 0 {
-            self.nonempty[t] &= !(1 << order);
+        let set = &mut self.sets[place(migrate, order)];
+        set.remove(self.words, index >> order);
+        set.count = set.count.wrapping_sub(1);
+        if set.count == 0 {
+            self.nonempty[migrate.index()] &= !(1 << order);
         }
+    }
+
+    /// Puts a block into a free set, unless its buddy is there: then takes that out
+    /// and says so. Both are bits of one word.
+    #[inline(always)]
+    pub(crate) fn insert_or_pair(
+        &mut self,
+        migrate: MigrateType,
+        order: usize,
+        index: usize,
+    ) -> bool {
+        let set = &mut self.sets[place(migrate, order)];
+        let bit = index >> order;
+        let word = &mut self.words[set.word_of(bit)];
+        let before = *word;
+        let buddy = 1 << ((bit ^ 1) % 64);
+        if before & buddy == 0 {
+            *word = before | 1 << (bit % 64);
+            set.count += 1;
+            self.nonempty[migrate.index()] |= 1 << order;
+            if before == 0 {
+                set.summarise(self.words, bit / 64);
+            }
+            return false;
+        }
+        *word = before ^ buddy;
+        set.count = set.count.wrapping_sub(1);
+        if set.count == 0 {
+            self.nonempty[migrate.index()] &= !(1 << order);
+        }
+        if before == buddy {
+            set.unsummarise(self.words, bit / 64);
+        }
+        true
     }
 
     /// Changes the count of a free set.
     #[inline]
     pub(crate) fn recount(&mut self, migrate: MigrateType, order: usize, by: i32) {
-        let count = &mut self.counts[migrate.index()][order];
+        let count = &mut self.sets[place(migrate, order)].count;
         *count = count.wrapping_add_signed(by);
         let bit = 1 << order;
         let nonempty = &mut self.nonempty[migrate.index()];
         *nonempty = if *count == 0 { *nonempty & !bit } else { *nonempty | bit };
     }
 
+    /// Free blocks of each type and order, in the sets.
+    pub(crate) fn counts(&self) -> [[u32; ORDERS]; MIGRATE_TYPES] {
+        MigrateType::ALL.map(|migrate| core::array::from_fn(|order| self.set(migrate, order).count))
+    }
+
     /// Whether a free block of this very order starts at `index`.
     #[inline]
     pub(crate) fn is_free_block(&self, migrate: MigrateType, order: usize, index: usize) -> bool {
-        self.trees[migrate.index()][order].contains(self.words, index >> order)
+        self.set(migrate, order).contains(self.words, index >> order)
     }
 
-    /// The free block that covers a frame. O(orders).
+    /// The free block that covers a frame, in the sets. O(orders).
     pub(crate) fn free_block_over(&self, index: usize) -> Option<(usize, usize)> {
         (0..=self.max_order).find_map(|order| {
             let head = index >> order << order;

@@ -9,7 +9,7 @@
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError, RegionError};
 use crate::frame::{Order, Pfn};
 use crate::migrate::MigrateType;
-use crate::watermark::{LOWMEM_RESERVE_RATIO, Mark, Request, Watermarks};
+use crate::watermark::{LOWMEM_RESERVE_RATIO, Mark, Request, Urgency, Watermarks};
 use crate::zone::{ZONES, Zone, ZoneKind};
 
 /// Up to three zones.
@@ -116,7 +116,8 @@ impl<'m> Zones<'m> {
     /// Whether every zone that may serve the request is below its low mark: the
     /// moment to wake reclaim. O(1).
     pub fn needs_reclaim(&self, request: Request) -> bool {
-        !self.iter().any(|z| z.kind() <= request.zone && z.watermark_ok(0, request, Mark::Low))
+        request.urgency != Urgency::Exhaust
+            && !self.iter().any(|z| z.kind() <= request.zone && z.above_mark(0, request, Mark::Low))
     }
 
     /// A block, from the first zone of the request's list that has it above its

@@ -60,6 +60,12 @@ impl Info {
         (self.0 >> 24).checked_sub(1)
     }
 
+    /// Whether it is of a slab of this cache.
+    #[inline]
+    pub(crate) const fn is_of(self, cache: u32) -> bool {
+        self.0 >> 24 == cache + 1
+    }
+
     #[inline]
     pub(crate) const fn offset(self) -> u32 {
         self.0 >> 21 & 7
@@ -141,6 +147,13 @@ impl<M: Memory, P> Ground<'_, M, P> {
         }
     }
 
+    /// The frame of an address, and its word.
+    #[inline]
+    pub(crate) fn info_at(&self, addr: u64) -> (Info, usize) {
+        let frame = self.frame_at(addr);
+        (self.info(frame), frame)
+    }
+
     /// The slab that an address belongs to: its head frame, and the address there.
     #[inline]
     pub(crate) fn slab_of(&self, addr: u64) -> Option<(u32, usize)> {
@@ -159,28 +172,23 @@ impl<M: Memory, P> Ground<'_, M, P> {
         value <= IN_FRONT || value.wrapping_sub(base) < shape.bytes()
     }
 
-    /// Checks a free from top to bottom: cache, place, state.
-    #[inline]
+    /// Whether a live object of this cache starts at `addr`, of which the frame's
+    /// word has been read.
+    #[inline(always)]
+    pub(crate) fn is_live(&self, cache: u32, shape: &Shape, addr: u64, of: (Info, usize)) -> bool {
+        let (info, frame) = of;
+        let base = self.addr_of(frame.wrapping_sub(info.offset() as usize));
+        info.is_of(cache) && shape.is_object(base, addr) && !self.looks_free(base, addr, shape)
+    }
+
+    /// Checks a free from top to bottom: cache, place, state. The slab's head frame.
     pub(crate) fn check_free(
         &self,
         cache: u32,
         shape: &Shape,
         addr: u64,
     ) -> Result<usize, SlabError> {
-        let found = self.slab_of(addr);
-        self.check_found(cache, shape, addr, found)
-    }
-
-    /// The same with the slab looked up.
-    #[inline]
-    pub(crate) fn check_found(
-        &self,
-        cache: u32,
-        shape: &Shape,
-        addr: u64,
-        found: Option<(u32, usize)>,
-    ) -> Result<usize, SlabError> {
-        let Some((owner, head)) = found else { return Err(SlabError::Foreign) };
+        let Some((owner, head)) = self.slab_of(addr) else { return Err(SlabError::Foreign) };
         if owner != cache {
             return Err(SlabError::WrongCache);
         }

@@ -11,7 +11,7 @@ use crate::error::SlabError;
 use crate::frame::{DirectMap, Pfn, Virt};
 use crate::lock::Lock;
 use crate::slab::front::{CpuSlab, Front};
-use crate::slab::ground::{Ground, IN_FRONT, Memory, SlabFrame, Source};
+use crate::slab::ground::{Ground, IN_FRONT, Info, Memory, SlabFrame, Source};
 use crate::slab::kmalloc::KMALLOC_SIZES;
 use crate::slab::shape::CacheSpec;
 use crate::slab::store::{CacheSlot, Slabs};
@@ -122,7 +122,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     pub fn alloc(&self, cpu: &mut CpuSlab<'_>, id: CacheId) -> Result<Virt, SlabError> {
         if let Some(front) = cpu.fronts.get_mut(id.index as usize)
             && front.shape.serial == id.serial
-            && front.epoch == self.epoch.load(Relaxed)
+            // While it holds an object, the cache cannot have been destroyed.
             && let Some(addr) = front.pop()
         {
             self.ground.write(addr + u64::from(front.shape.free_at), 0);
@@ -136,7 +136,8 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     fn alloc_slow(&self, cpu: &mut CpuSlab<'_>, id: CacheId) -> Result<Virt, SlabError> {
         self.lock.with(|slabs| {
             let cache = slabs.cache(id.index, id.serial)?;
-            let Some(front) = cpu.fronts.get_mut(id.index as usize) else {
+            let front = cpu.fronts.get_mut(id.index as usize).filter(|_| !cache.shape.debug);
+            let Some(front) = front else {
                 return cache.take(id.index, &self.ground).map(Virt);
             };
             self.refresh(front, cache);
@@ -149,7 +150,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
                 // Whatever ends the refill, the caller has its object.
                 let Ok(addr) = cache.take(id.index, &self.ground) else { break };
                 self.mark(front, addr);
-                front.push(addr);
+                front.push_stack(addr);
             }
             Ok(Virt(first))
         })
@@ -162,27 +163,26 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// [`SlabError::RedZone`] and [`SlabError::Corrupt`]; nothing has changed then.
     #[inline]
     pub fn free(&self, cpu: &mut CpuSlab<'_>, id: CacheId, at: Virt) -> Result<(), SlabError> {
-        self.free_found(cpu, id, at, self.ground.slab_of(at.0))
+        self.free_found(cpu, id, at, self.ground.info_at(at.0))
     }
 
-    /// The same with the slab looked up.
-    #[inline]
+    /// The same with the frame's word read.
+    #[inline(always)]
     pub(super) fn free_found(
         &self,
         cpu: &mut CpuSlab<'_>,
         id: CacheId,
         at: Virt,
-        found: Option<(u32, usize)>,
+        found: (Info, usize),
     ) -> Result<(), SlabError> {
         if let Some(front) = cpu.fronts.get_mut(id.index as usize)
             && front.shape.serial == id.serial
             && front.epoch == self.epoch.load(Relaxed)
+            && self.ground.is_live(id.index, &front.shape, at.0, found)
+            && front.push(at.0)
         {
-            self.ground.check_found(id.index, &front.shape, at.0, found)?;
-            if front.push(at.0) {
-                self.mark(front, at.0);
-                return Ok(());
-            }
+            self.mark(front, at.0);
+            return Ok(());
         }
         self.free_slow(cpu, id, at)
     }
@@ -196,7 +196,8 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
             if cache.shape.debug {
                 self.ground.check_red(&cache.shape, at.0, true)?;
             }
-            let Some(front) = cpu.fronts.get_mut(id.index as usize) else {
+            let front = cpu.fronts.get_mut(id.index as usize).filter(|_| !cache.shape.debug);
+            let Some(front) = front else {
                 cache.give(&self.ground, head, at.0);
                 return Ok(());
             };
@@ -224,8 +225,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// would have been refused.
     fn refresh(&self, front: &mut Front, cache: &CacheSlot) {
         if front.shape.serial != cache.shape.serial {
-            front.len = 0;
-            front.shape = cache.shape;
+            *front = Front { shape: cache.shape, ..Front::new() };
         }
         front.epoch = self.epoch.load(Relaxed);
     }
@@ -234,12 +234,16 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     fn flush(&self, front: &mut Front, cache: &mut CacheSlot, count: u32) {
         let count = count.min(front.len) as usize;
         for addr in &front.objects[..count] {
-            if let Some((_, head)) = self.ground.slab_of(*addr) {
-                cache.give(&self.ground, head, *addr);
-            }
+            self.give_home(cache, *addr);
         }
         front.objects.copy_within(count..front.len as usize, 0);
         front.len -= count as u32;
+    }
+
+    fn give_home(&self, cache: &mut CacheSlot, addr: u64) {
+        if let Some((_, head)) = self.ground.slab_of(addr) {
+            cache.give(&self.ground, head, addr);
+        }
     }
 
     /// Empties a CPU's fronts: before a cache is shrunk to the last or destroyed, and
@@ -249,6 +253,9 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
             for (front, cache) in cpu.fronts.iter_mut().zip(slabs.slots.iter_mut()) {
                 if cache.live && front.shape.serial == cache.shape.serial {
                     self.flush(front, cache, front.len);
+                    if let Some(addr) = front.take_warm() {
+                        self.give_home(cache, addr);
+                    }
                 }
                 *front = Front::new();
             }

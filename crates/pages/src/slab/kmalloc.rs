@@ -107,8 +107,8 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// As [`free`](Self::free).
     #[inline]
     pub fn kfree(&self, cpu: &mut CpuSlab<'_>, at: Virt) -> Result<(), SlabError> {
-        let found = self.ground.slab_of(at.0);
-        let Some((index, _)) = found else { return Err(SlabError::Foreign) };
+        let found = self.ground.info_at(at.0);
+        let Some(index) = found.0.cache() else { return Err(SlabError::Foreign) };
         if let Some(class) = self.classes.get(index as usize) {
             return self.free_found(cpu, *class, at, found);
         }
