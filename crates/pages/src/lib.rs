@@ -16,6 +16,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+mod atomic;
 mod bits;
 mod buddy;
 mod bulk;

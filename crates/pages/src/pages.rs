@@ -12,6 +12,7 @@
 //! one block at the very same moment may both pass; the second copy is then found
 //! and dropped when it reaches the zone ([`Pages::raced_frees`] counts them).
 
+use crate::atomic::{AtomicU32, Relaxed};
 use crate::cpu::{BATCH, CpuFront, Kind, LISTED_ORDER, ZoneLists, batch, flush_batch};
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
 use crate::frame::{DirectMap, Order, Pfn, Virt};
@@ -22,7 +23,6 @@ use crate::watermark::{Mark, Request};
 use crate::zone::{ZONES, Zone, ZoneKind};
 use crate::zones::Zones;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// The page allocator of a machine.
 pub struct Pages<'m, L> {

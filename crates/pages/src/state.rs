@@ -11,10 +11,10 @@
 //! without the zone's lock. Loads and stores are plain (relaxed): a block has one
 //! owner, and only a double free brings two to one byte.
 
+use crate::atomic::{AtomicU8, Relaxed};
 use crate::frame::{Order, Pfn};
 use crate::migrate::MigrateType;
 use core::fmt;
-use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 const KIND: u8 = 0b1100_0000;
 const TYPE_SHIFT: u32 = 4;

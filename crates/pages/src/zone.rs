@@ -11,6 +11,7 @@
 //! a free block is in the set of the type of its (first) pageblock; no two buddies
 //! are both free, the run aside.
 
+use crate::atomic::AtomicU8;
 use crate::bits::BitTree;
 use crate::error::RegionError;
 use crate::frame::{ORDERS, Order, PAGEBLOCK_ORDER, Pfn};
@@ -18,7 +19,6 @@ use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::run::Run;
 use crate::state::{FrameMap, State};
 use crate::watermark::Watermarks;
-use core::sync::atomic::AtomicU8;
 
 /// Number of zone kinds.
 pub const ZONES: usize = 3;

@@ -8,10 +8,10 @@
 //! Cache and offset stand still while an object of the slab is out, so a front may
 //! read them without the lock.
 
+use crate::atomic::{AtomicU32, Relaxed};
 use crate::error::SlabError;
 use crate::frame::{Order, PAGE_SHIFT, Pfn};
 use crate::slab::shape::Shape;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub use crate::raw::{Memory, Spot};
 
@@ -33,6 +33,7 @@ pub struct SlabFrame {
 
 impl SlabFrame {
     /// Part of no slab.
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self { info: AtomicU32::new(0), next: AtomicU32::new(0), prev: AtomicU32::new(0) }
     }

@@ -7,6 +7,7 @@
 //!   free  ─► cache? place? already free? ─► front: push (marked)   full: half back
 //! ```
 
+use crate::atomic::{AtomicU32, Relaxed};
 use crate::error::SlabError;
 use crate::frame::{DirectMap, Pfn, Virt};
 use crate::lock::Lock;
@@ -16,7 +17,6 @@ use crate::slab::kmalloc::KMALLOC_SIZES;
 use crate::slab::shape::CacheSpec;
 use crate::slab::store::{CacheSlot, Slabs};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// A cache, as its maker holds it. Of a destroyed cache, every use is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

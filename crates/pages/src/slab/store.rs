@@ -8,10 +8,10 @@
 //! The links are frame indices in the [`SlabFrame`](super::SlabFrame) of each
 //! slab's first frame.
 
+use crate::atomic::Relaxed;
 use crate::error::SlabError;
 use crate::slab::ground::{Ground, Info, Memory, NONE, Source};
 use crate::slab::shape::{CacheSpec, Constructor, Fresh, Shape};
-use core::sync::atomic::Ordering::Relaxed;
 
 /// End of a list.
 const NIL: u32 = u32::MAX;

@@ -1,0 +1,9 @@
+//! The atomic words that fronts share; under loom, loom's.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p heapwise-pages --release --test loom` runs this
+//! very code in every interleaving.
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
