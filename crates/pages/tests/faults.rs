@@ -12,8 +12,6 @@ use heapwise_pages::slab::{CacheId, CacheSpec, CpuSlab, Fresh};
 use heapwise_pages::*;
 use world::{Heap, cpu, free_frames, world};
 
-const ALL: Request = Request::KERNEL.urgent(Urgency::Exhaust);
-
 /// What a script of every operation holds.
 struct Run {
     pages: Pages<'static, SpinLock<Zones<'static>>>,
@@ -135,7 +133,7 @@ impl Run {
 #[test]
 fn pages_run_out_at_every_step() {
     let mut never = 0;
-    for frames in (1..700).chain((700..6000).step_by(97)) {
+    for frames in (1..400).chain((400..6000).step_by(200)) {
         let mut run = Run::new(frames);
         run.script();
         let refusals = run.finish();
