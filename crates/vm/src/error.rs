@@ -10,6 +10,8 @@ use core::fmt;
 pub enum Errno {
     /// Operation not permitted.
     Eperm = 1,
+    /// Try again later.
+    Eagain = 11,
     /// Out of memory, of address space, or past a limit.
     Enomem = 12,
     /// Permission denied.
@@ -22,6 +24,8 @@ pub enum Errno {
     Einval = 22,
     /// Value too large.
     Eoverflow = 75,
+    /// Operation not supported.
+    Eopnotsupp = 95,
 }
 
 /// Why a verb was refused.
@@ -57,6 +61,11 @@ pub enum Error {
     Offset,
     /// The address is not mapped, or the range passes the mapping's end.
     Fault,
+    /// A flag that the kind of mapping does not know.
+    Unsupported,
+    /// Advice for a part of a VMA would split it, and there are too many or no node is
+    /// left: what is want of memory elsewhere is this for `madvise`.
+    TryAgain,
     /// The caller's pool has no node left for a VMA.
     OutOfVmas,
     /// The caller's page table has no memory for another table.
@@ -77,6 +86,8 @@ impl Error {
             Self::TooLow => Errno::Eperm,
             Self::Offset => Errno::Eoverflow,
             Self::Fault => Errno::Efault,
+            Self::TryAgain => Errno::Eagain,
+            Self::Unsupported => Errno::Eopnotsupp,
             Self::TooLong
             | Self::NoGap
             | Self::AddressSpaceLimit
@@ -112,6 +123,8 @@ impl fmt::Display for Error {
             Self::TooLow => "below the lowest address for mappings",
             Self::Offset => "offset past the largest file",
             Self::Fault => "not mapped",
+            Self::TryAgain => "no further VMA for the advice now",
+            Self::Unsupported => "a flag that this kind of mapping does not know",
             Self::OutOfVmas => "no node left for another VMA",
             Self::OutOfTables => "no memory for another page table",
             Self::OutOfFrames => "no frame left",

@@ -12,7 +12,7 @@ use crate::files::OpenMode;
 use crate::flags::{Access, MapFlags, Prot, VmFlags};
 use crate::layout::Width;
 use crate::mm::{Bounds, Env, Mm};
-use crate::mmap::{MapRequest, Source};
+use crate::mmap::{MapRequest, MapSource};
 use crate::table::PageTable;
 use crate::vma::{Backing, FileId, Special, Vma};
 use heapwise_pages::PAGE_SIZE;
@@ -144,7 +144,7 @@ impl<T: PageTable> Mm<T> {
                     length: in_page + segment.file_bytes,
                     prot: segment.prot,
                     flags: MapFlags::PRIVATE | MapFlags::FIXED_NOREPLACE,
-                    source: Source::File {
+                    source: MapSource::File {
                         file: image.file,
                         offset: segment.offset - in_page,
                         mode: OpenMode::READ,

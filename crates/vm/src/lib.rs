@@ -53,7 +53,7 @@ pub use frames::{Contents, Counted, Frames};
 pub use half::UpperHalf;
 pub use layout::{Aslr, Layout, Limits, Policy, UNLIMITED, Width};
 pub use mm::{Bounds, Env, Events, Mm, Rss, Usage};
-pub use mmap::{MapRequest, Source};
+pub use mmap::{MapRequest, MapSource};
 pub use mremap::RemapRequest;
 pub use shmem::{Shmem, ShmemSlot};
 pub use soft::{SoftTable, Table, TableArena};

@@ -22,8 +22,7 @@ impl<T: PageTable> Mm<T> {
     /// [`Error::Argument`] for a misaligned address, a length that passes the end, or a
     /// mapping that the advice does not suit; [`Error::Unmapped`] if there were holes
     /// (what is mapped is done all the same); [`Error::Fault`] where a page cannot be
-    /// faulted in; [`Error::TooManyMappings`], [`Error::OutOfVmas`],
-    /// [`Error::OutOfFrames`].
+    /// faulted in; [`Error::TryAgain`] if a VMA cannot be split; [`Error::OutOfFrames`].
     pub fn madvise(
         &mut self,
         env: &mut Env<'_, '_>,
@@ -102,7 +101,7 @@ impl<T: PageTable> Mm<T> {
             Advice::WillNeed | Advice::PopulateRead | Advice::PopulateWrite => return Ok(()),
         };
         if flags != vma.flags {
-            self.change(env, id, part, flags)?;
+            self.change(env, id, part, flags).map_err(|_| Error::TryAgain)?;
         }
         Ok(())
     }

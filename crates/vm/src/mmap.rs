@@ -16,7 +16,7 @@ use heapwise_pages::{PAGE_SHIFT, PAGE_SIZE};
 
 /// What is mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
+pub enum MapSource {
     /// Zeros (`MAP_ANONYMOUS`); with `MAP_SHARED`, new nameless shared memory.
     Anonymous,
     /// A file.
@@ -42,14 +42,14 @@ pub struct MapRequest {
     /// How.
     pub flags: MapFlags,
     /// What.
-    pub source: Source,
+    pub source: MapSource,
 }
 
 impl MapRequest {
     /// Private anonymous memory, anywhere.
     pub const fn anonymous(length: u64, prot: Prot) -> Self {
         let flags = MapFlags::PRIVATE.with(MapFlags::ANONYMOUS);
-        Self { at: VirtAddr::NULL, length, prot, flags, source: Source::Anonymous }
+        Self { at: VirtAddr::NULL, length, prot, flags, source: MapSource::Anonymous }
     }
 
     /// With these flags too.
@@ -63,9 +63,10 @@ impl MapRequest {
     }
 }
 
-/// The mapping type's bits, and the flags that a plain `MAP_SHARED` may have.
+/// The mapping type's bits, and the flags that MAP_SHARED_VALIDATE knows: Linux's
+/// `LEGACY_MAP_MASK`, which FIXED_NOREPLACE is not in.
 const TYPE: MapFlags = MapFlags::from_bits(0xf);
-const KNOWN_WITH_FILE: MapFlags = MapFlags::from_bits(0x1f_ffff);
+const KNOWN_WITH_FILE: MapFlags = MapFlags::from_bits(0x7c07_f9f3);
 
 impl<T: PageTable> Mm<T> {
     /// The system call; returns where. O(log n), plus what a fixed one unmaps and
@@ -74,6 +75,7 @@ impl<T: PageTable> Mm<T> {
     /// [`Error::Argument`] (length 0, misaligned, contradicting flags),
     /// [`Error::TooLong`], [`Error::Offset`], [`Error::TooManyMappings`],
     /// [`Error::NoGap`], [`Error::TooLow`], [`Error::Exists`] (FIXED_NOREPLACE),
+    /// [`Error::Unsupported`] (SHARED_VALIDATE with a flag that it does not know),
     /// [`Error::Access`] (the file's mode), [`Error::AddressSpaceLimit`],
     /// [`Error::DataLimit`], [`Error::Commit`], [`Error::OutOfVmas`],
     /// [`Error::OutOfFiles`].
@@ -93,11 +95,11 @@ impl<T: PageTable> Mm<T> {
     fn plan(&self, env: &Env<'_, '_>, request: &MapRequest) -> Result<Vma, Error> {
         let fixed = request.flags.any(MapFlags::FIXED | MapFlags::FIXED_NOREPLACE);
         let page = match request.source {
-            Source::Anonymous => 0,
-            Source::File { offset, .. } if offset % PAGE_SIZE != 0 => {
+            MapSource::Anonymous => 0,
+            MapSource::File { offset, .. } if offset % PAGE_SIZE != 0 => {
                 return Err(Error::Argument);
             }
-            Source::File { offset, .. } => offset >> PAGE_SHIFT,
+            MapSource::File { offset, .. } => offset >> PAGE_SHIFT,
         };
         if request.length == 0 {
             return Err(Error::Argument);
@@ -113,12 +115,12 @@ impl<T: PageTable> Mm<T> {
         let kind = request.flags & TYPE;
         let shared = kind.has(MapFlags::SHARED);
         let placing = match request.source {
-            Source::File { file, .. } => match env.files.kind(file) {
+            MapSource::File { file, .. } => match env.files.kind(file) {
                 FileKind::Shmem => Placing::Shmem(page),
                 FileKind::Regular => Placing::File(page),
             },
-            Source::Anonymous if shared => Placing::Shmem(0),
-            Source::Anonymous => Placing::Anonymous,
+            MapSource::Anonymous if shared => Placing::Shmem(0),
+            MapSource::Anonymous => Placing::Anonymous,
         };
         let low = request.flags.has(MapFlags::BITS32);
         let at = self.find_place(env, Wish { hint, bytes, fixed, low, placing })?;
@@ -134,15 +136,15 @@ impl<T: PageTable> Mm<T> {
             .with_if(VmFlags::NOHUGEPAGE, request.flags.has(MapFlags::STACK));
         let mut vma = Vma { span, ..Vma::default() };
         match request.source {
-            Source::Anonymous if kind == MapFlags::PRIVATE => vma.offset = at.page_number(),
-            Source::Anonymous if kind == MapFlags::SHARED => {
+            MapSource::Anonymous if kind == MapFlags::PRIVATE => vma.offset = at.page_number(),
+            MapSource::Anonymous if kind == MapFlags::SHARED => {
                 if flags.has(VmFlags::GROWSDOWN) {
                     return Err(Error::Argument);
                 }
                 flags |= VmFlags::SHARED | VmFlags::MAYSHARE;
             }
-            Source::Anonymous => return Err(Error::Argument),
-            Source::File { file, mode, .. } => {
+            MapSource::Anonymous => return Err(Error::Argument),
+            MapSource::File { file, mode, .. } => {
                 flags = file_flags(flags, kind, request, mode)?;
                 vma.offset = page;
                 vma.backing = Backing::File(file);
@@ -259,7 +261,7 @@ impl<T: PageTable> Mm<T> {
         vma: &mut Vma,
         request: &MapRequest,
     ) -> Result<Option<FileId>, Error> {
-        if request.source != Source::Anonymous || !vma.flags.has(VmFlags::SHARED) {
+        if request.source != MapSource::Anonymous || !vma.flags.has(VmFlags::SHARED) {
             return Ok(None);
         }
         let pages = vma.span.pages();
@@ -285,7 +287,7 @@ fn file_flags(
 ) -> Result<VmFlags, Error> {
     if kind.has(MapFlags::SHARED) && !kind.any(MapFlags::from_bits(0xc)) {
         if kind == MapFlags::SHARED_VALIDATE && request.flags.any(!KNOWN_WITH_FILE) {
-            return Err(Error::Argument);
+            return Err(Error::Unsupported);
         }
         if request.prot.has(Prot::WRITE) && !mode.write {
             return Err(Error::Access);

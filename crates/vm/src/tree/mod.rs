@@ -71,8 +71,12 @@ impl VmaTree {
         self.find(pool, at).filter(|id| pool[*id].span.start <= at)
     }
 
-    /// The first VMA that shares an address with a span. O(log n).
+    /// The first VMA that shares an address with a span; none does with an empty one.
+    /// O(log n).
     pub fn overlapping(&self, pool: &VmaPool<'_>, span: Span) -> Option<VmaId> {
+        if span.is_empty() {
+            return None;
+        }
         self.find(pool, span.start).filter(|id| pool[*id].span.start < span.end)
     }
 
