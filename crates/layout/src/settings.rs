@@ -25,7 +25,8 @@ pub enum Setting {
     PurgeBudget,
     PurgeHelper,
     CacheBytes,
+    HugeGrowth,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = Setting::CacheBytes as usize + 1;
+pub const SETTINGS: usize = Setting::HugeGrowth as usize + 1;

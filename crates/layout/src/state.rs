@@ -66,10 +66,10 @@ pub struct CacheBin {
     pub live_header: Cell<u64>,
     /// How many more chunks may be freed here before the bin overflows.
     pub room: Cell<i32>,
-    /// How many chunks the bin may hold.
+    /// How many chunks the bin may hold now.
     pub bound: Cell<u32>,
-    /// Largest bound so far that was followed by demand: what a refill grows back to.
-    pub peak: Cell<u32>,
+    /// How far the bound may be raised before the bin gives chunks back.
+    pub limit: Cell<u32>,
     /// Chunks to fetch at the next refill.
     pub fill: Cell<u16>,
     /// Overflows since the last refill.
@@ -129,8 +129,8 @@ pub struct Cache {
     pub activity: AtomicU32,
     /// Not 0 while the owner is behind the fast paths: the cache may then be half changed.
     pub busy: AtomicU32,
-    /// Sum over bins of what the bounds allow, bytes.
-    pub bound_bytes: Cell<u32>,
+    /// What the bins have been granted beyond their first bounds, bytes.
+    pub granted_bytes: Cell<u32>,
     /// Calls counted but not yet published.
     pub unpublished: Cell<u32>,
     /// Calls that the next publication waits for: 1, 2, 4 … so that short processes show too.
@@ -169,7 +169,7 @@ impl Cache {
             next: Cell::new(0),
             activity: AtomicU32::new(0),
             busy: AtomicU32::new(0),
-            bound_bytes: Cell::new(0),
+            granted_bytes: Cell::new(0),
             unpublished: Cell::new(0),
             publish_at: Cell::new(1),
             activity_seen: Cell::new(0),
@@ -190,7 +190,7 @@ impl Cache {
                     live_header: Cell::new(0),
                     room: Cell::new(0),
                     bound: Cell::new(0),
-                    peak: Cell::new(0),
+                    limit: Cell::new(0),
                     fill: Cell::new(0),
                     overflows: Cell::new(0),
                 }
@@ -229,6 +229,11 @@ pub struct ArenaState {
     pub top_touched: Cell<usize>,
     /// Highest `top_touched` ever: growth below it is a refault, not growth.
     pub top_peak: Cell<usize>,
+    /// Up to here the top's pages have memory although nobody has touched them: they
+    /// came as huge pages. No meaning below `top_touched`.
+    pub top_resident: Cell<usize>,
+    /// Huge pages put behind the top so far.
+    pub huge_pages: AtomicUsize,
     /// The remainder of the last split, if it alone is unsorted.
     pub last_remainder: Cell<usize>,
     /// Newest heap, the one that holds `top`.
@@ -284,6 +289,8 @@ impl ArenaState {
             top: Cell::new(0),
             top_touched: Cell::new(0),
             top_peak: Cell::new(0),
+            top_resident: Cell::new(0),
+            huge_pages: AtomicUsize::new(0),
             last_remainder: Cell::new(0),
             heap: AtomicUsize::new(0),
             system_bytes: AtomicUsize::new(0),

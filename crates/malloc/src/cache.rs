@@ -4,10 +4,12 @@
 //! bin 3 (48 bytes): head ─► chunk ─► chunk ─► 0      newest first, linked through user pointers
 //! ```
 //! To the arena a cached chunk is in use; its tag is 0, so a second free of it
-//! cannot pass. How long a list may get adapts: an overflow flushes half; one
-//! more without a refill between halves the bound; demand that comes back
-//! doubles what the bound had been. So one-way frees keep little here and
-//! swings keep what they need.
+//! cannot pass. How long a list may get adapts: its limit starts low; at the
+//! limit an overflow flushes half, one more without a refill between halves the
+//! bound, and demand that comes back doubles the limit. So one-way frees keep
+//! little here and swings keep what they need. Below its limit a list's bound
+//! rises as it fills, out of one allowance for the whole cache, and falls when
+//! the list has run empty: what counts is what is here, not what might be.
 
 use crate::arena::Held;
 use crate::chunk::{Chunk, at};
@@ -15,14 +17,24 @@ use crate::fatal::Fault;
 use crate::os::Os;
 use crate::root::Allocator;
 use crate::tunables::Setting;
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use heapwise_layout::header::{ALIGNMENT, Header, NON_MAIN, SIZE_MASK, TAG_SHIFT, tag_of};
+use core::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, Release},
+    compiler_fence,
+};
+use heapwise_layout::header::{
+    ALIGNMENT, Header, NON_MAIN, OVERHEAD_BYTES, SIZE_MASK, TAG_SHIFT, tag_of,
+};
 use heapwise_layout::size::{
-    CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, SMALL_MAX_CHUNK, SMALL_MAX_REQUEST, bin_size,
+    CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK,
+    SMALL_MAX_REQUEST, bin_size, medium_bin,
 };
 use heapwise_layout::state::{
     ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, MODE_OPEN,
 };
+
+/// Largest request that a medium chunk serves.
+const MEDIUM_MAX_REQUEST: usize = MEDIUM_MAX_CHUNK - OVERHEAD_BYTES;
 
 /// First bin in use.
 pub const FIRST_BIN: usize = 2;
@@ -61,6 +73,11 @@ fn chunks(bytes: usize, size: usize, least: usize) -> u32 {
     (bytes / size).max(least) as u32
 }
 
+/// Where the bound of a class of `size` bytes starts.
+fn first_bound(size: usize) -> u32 {
+    chunks(FIRST_BOUND_BYTES, size, 2)
+}
+
 /// The header word, without P, of a live chunk of `size` bytes in `arena`.
 #[inline]
 pub fn live_header(arena: &ArenaState, size: usize) -> u64 {
@@ -84,19 +101,17 @@ pub fn init(cache: &Cache, arena: &ArenaState, settings: &crate::tunables::Setti
 pub fn set_bounds(cache: &Cache, settings: &crate::tunables::Settings) {
     let most = settings.get(Setting::CacheCount) as u32;
     let largest = settings.get(Setting::CacheMax);
-    let mut sum = 0;
     for (index, bin) in cache.bins.iter().enumerate().take(END_BIN).skip(FIRST_BIN) {
         let size = bin_size(index);
         let most = if size > largest + ALIGNMENT { 0 } else { most };
-        let bound = chunks(FIRST_BOUND_BYTES, size, 2).min(most);
+        let bound = first_bound(size).min(most);
         bin.bound.set(bound);
-        bin.peak.set(bound);
+        bin.limit.set(bound);
         bin.room.set(bound as i32);
         bin.fill.set(chunks(FIRST_FILL_BYTES, size, 1).min(most.max(1)) as u16);
         bin.overflows.set(0);
-        sum += bound as usize * size;
     }
-    cache.bound_bytes.set(sum as u32);
+    cache.granted_bytes.set(0);
 }
 
 /// Chunks in a bin.
@@ -174,6 +189,8 @@ pub unsafe fn pop_aligned(bin: &CacheBin, align: usize, exclusive: bool) -> usiz
 pub unsafe fn push(bin: &CacheBin, pointer: usize) -> bool {
     // SAFETY: the chunk is free and this thread's.
     unsafe { at::<usize>(pointer).write(bin.head.get()) };
+    // In this order: a fork must find a list that ends.
+    compiler_fence(Release);
     bin.head.set(pointer);
     bin.room.set(bin.room.get() - 1);
     bin.room.get() < 0
@@ -243,12 +260,83 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
     }
     let chunk = Chunk::of(pointer);
     // SAFETY: the range is mapped and starts behind the first header.
-    let header = unsafe { chunk.own_header() }.0;
+    let header = unsafe { chunk.wild_header() }.0;
     let size = one_register(header as usize & BIN_MASK);
     // SAFETY: the mask keeps the bin inside the cache.
     let bin = unsafe { bin_at(cache, size) };
     let flag = header ^ bin.live_header.get();
     if flag > 1 {
+        return Freed::Not;
+    }
+    // SAFETY: a live chunk of this thread's own arena and of this bin's size.
+    unsafe {
+        chunk.set_own_header(Header(flag | size as u64));
+        if push(bin, pointer) { Freed::Overflow } else { Freed::Done }
+    }
+}
+
+/// malloc of a medium class without a lock: the user pointer, or 0 for the slow path.
+///
+/// # Safety
+/// As [`malloc_fast`]; `request` is not to be mapped.
+#[inline(always)]
+pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    let small = SMALL_MAX_REQUEST + 1;
+    if look(&cache.limit) == 0 || request.wrapping_sub(small) > MEDIUM_MAX_REQUEST - small {
+        return 0;
+    }
+    let size = (request + 23) & !15;
+    // SAFETY: an open cache is this thread's, and its arena too.
+    unsafe { pop(&cache.bins[medium_bin(size)], true) }
+}
+
+/// An aligned request without a lock: the user pointer, or 0 for the slow path.
+///
+/// # Safety
+/// As [`malloc_medium`]; `align` is a power of two.
+#[inline(always)]
+pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if look(&cache.limit) == 0 || request > MEDIUM_MAX_REQUEST {
+        return 0;
+    }
+    let size = (request.max(24) + 23) & !15;
+    let index = if size <= SMALL_MAX_CHUNK { size / ALIGNMENT } else { medium_bin(size) };
+    // SAFETY: as above.
+    unsafe { pop_aligned(&cache.bins[index], align, true) }
+}
+
+/// free of a medium class without a lock; the checks are those of [`free_fast`].
+///
+/// A chunk that is the last before the top is left to the slow path: it goes home
+/// at once, since here it would keep the break from falling.
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn free_medium(cache: *const Cache, pointer: usize) -> Freed {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
+        || !pointer.is_multiple_of(ALIGNMENT)
+    {
+        return Freed::Not;
+    }
+    let chunk = Chunk::of(pointer);
+    // SAFETY: the range is mapped and starts behind the first header.
+    let header = unsafe { chunk.own_header() };
+    let size = header.size();
+    if size.wrapping_sub(SMALL_MAX_CHUNK + 1) >= MEDIUM_MAX_CHUNK - SMALL_MAX_CHUNK {
+        return Freed::Not;
+    }
+    let bin = &cache.bins[medium_bin(size)];
+    let flag = header.0 ^ bin.live_header.get();
+    // SAFETY: an open cache holds the address of its arena.
+    let top = unsafe { (*at::<ArenaState>(cache.arena.get())).top.get() };
+    if flag > 1 || chunk.0 + size == top {
         return Freed::Not;
     }
     // SAFETY: a live chunk of this thread's own arena and of this bin's size.
@@ -267,6 +355,36 @@ unsafe fn bin_at(cache: &Cache, size: usize) -> &CacheBin {
     let base = core::ptr::from_ref(cache).cast::<u8>();
     // SAFETY: inside the array of bins by contract.
     unsafe { &*base.add(CACHE_BINS_OFFSET + size * 2).cast::<CacheBin>() }
+}
+
+/// Gives a bin another bound; chunks in it stay.
+fn set_bound(cache: &Cache, index: usize, bound: u32) {
+    let bin = &cache.bins[index];
+    let size = bin_size(index) as u32;
+    let beyond = |bound: u32| bound.saturating_sub(first_bound(size as usize)) * size;
+    let granted = cache.granted_bytes.get() - beyond(bin.bound.get()) + beyond(bound);
+    cache.granted_bytes.set(granted);
+    bin.room.set(bin.room.get() + (i64::from(bound) - i64::from(bin.bound.get())) as i32);
+    bin.bound.set(bound);
+}
+
+/// A bin is over its bound: raises that if the bin's limit and the cache's allow, and
+/// nothing was flushed since the last refill.
+///
+/// So what all bins hold is bounded, not what each might.
+pub(crate) fn grant(cache: &Cache, index: usize, cache_bytes: usize) -> bool {
+    let bin = &cache.bins[index];
+    let bound = bin.bound.get();
+    let new = bound.saturating_mul(2).min(bin.limit.get());
+    let more = (new as usize).saturating_sub(bound as usize) * bin_size(index);
+    if more == 0
+        || bin.overflows.get() > 0
+        || cache.granted_bytes.get() as usize + more > cache_bytes
+    {
+        return false;
+    }
+    set_bound(cache, index, new);
+    true
 }
 
 impl<O: Os> Held<'_, O> {
@@ -299,11 +417,13 @@ impl<O: Os> Held<'_, O> {
         let size = bin_size(index);
         self.drain_inbox(Some(cache));
         if bin.overflows.replace(0) > 0 {
-            self.grow_bound(cache, index);
+            self.raise_limit(cache, index);
         }
         if bin.head.get() != 0 {
             return true;
         }
+        // Empty, so what was granted to it may serve others.
+        set_bound(cache, index, bin.limit.get().min(first_bound(size)));
         let fill = bin.fill.get();
         let run = self.take_run(size, (fill as usize).min(bin.bound.get().max(1) as usize));
         if run.count == 0 {
@@ -315,37 +435,25 @@ impl<O: Os> Held<'_, O> {
         true
     }
 
-    /// Demand came back after an overflow: twice the bound that there had been.
-    fn grow_bound(&self, cache: &Cache, index: usize) {
+    /// Demand came back after an overflow: the bound may rise to twice the limit that
+    /// there had been.
+    fn raise_limit(&self, cache: &Cache, index: usize) {
         let bin = &cache.bins[index];
-        let size = bin_size(index);
-        let old = bin.bound.get();
-        let settings = &self.root.settings;
-        let most = chunks(HIGH_BOUND_BYTES, size, 1).min(settings.get(Setting::CacheCount) as u32);
-        if bin.peak.get() == 0 {
-            // Turned off.
-            return;
-        }
-        let new = (bin.peak.get() * 2).min(most).max(old);
-        let sum = cache.bound_bytes.get() as usize + (new - old) as usize * size;
-        if sum <= settings.get(Setting::CacheBytes) {
-            bin.bound.set(new);
-            bin.peak.set(new);
-            bin.room.set(bin.room.get() + (new - old) as i32);
-            cache.bound_bytes.set(sum as u32);
+        let most = chunks(HIGH_BOUND_BYTES, bin_size(index), 1)
+            .min(self.root.settings.get(Setting::CacheCount) as u32);
+        // 0: turned off.
+        if bin.limit.get() > 0 {
+            bin.limit.set((bin.limit.get() * 2).min(most).max(bin.limit.get()));
         }
     }
 
-    /// A bin is over its bound: the older half goes to the arena.
+    /// A bin is over its bound and could not be granted more: the older half goes to the arena.
     pub(crate) fn overflow(&self, cache: &Cache, index: usize) {
         let bin = &cache.bins[index];
-        let size = bin_size(index);
         if bin.overflows.get() > 0 {
             let old = bin.bound.get();
-            let new = (old / 2).max(chunks(LOW_BOUND_BYTES, size, 1).min(old));
-            bin.bound.set(new);
-            bin.room.set(bin.room.get() - (old - new) as i32);
-            cache.bound_bytes.set(cache.bound_bytes.get() - (old - new) * size as u32);
+            let low = chunks(LOW_BOUND_BYTES, bin_size(index), 1).min(old);
+            set_bound(cache, index, (old / 2).max(low));
         }
         bin.overflows.set(bin.overflows.get().saturating_add(1));
         self.flush(bin, bin.bound.get() / 2);

@@ -78,6 +78,16 @@ impl Chunk {
         Header(unsafe { at::<u64>(self.0 + HEADER_OFFSET).read() })
     }
 
+    /// As [`Chunk::own_header`], at an address that may be no chunk's at all.
+    ///
+    /// # Safety
+    /// The word is mapped.
+    #[inline(always)]
+    pub unsafe fn wild_header(self) -> Header {
+        // SAFETY: mapped by contract; a stray pointer may be odd.
+        Header(unsafe { at::<u64>(self.0 + HEADER_OFFSET).read_unaligned() })
+    }
+
     /// Writes the header word of such a chunk.
     ///
     /// # Safety

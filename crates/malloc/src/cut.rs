@@ -141,6 +141,7 @@ impl<O: Os> Held<'_, O> {
         let top = Chunk(self.arena.top.get());
         let bytes = self.top_bytes();
         let flags = PREV_IN_USE | self.arena_flag();
+        self.prepare_huge(top.0 + count * size + MIN_CHUNK, count * size);
         let touched = self.arena.top_touched.get();
         for index in 0..count {
             let chunk = top.offset(index * size);

@@ -15,7 +15,7 @@ use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE};
 use heapwise_layout::size::{
-    CACHE_BINS, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
+    MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
 };
 use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD};
 
@@ -308,6 +308,9 @@ impl<O: Os> Allocator<O> {
     /// A bin of the thread's cache is over its bound.
     #[cold]
     fn overflow(&self, cache: &Cache, index: usize) {
+        if cache::grant(cache, index, self.settings.get(Setting::CacheBytes)) {
+            return;
+        }
         self.alive(cache);
         let held = self.hold(self.arena_of(cache));
         held.overflow(cache, index);
@@ -325,7 +328,7 @@ impl<O: Os> Allocator<O> {
         // SAFETY: just pushed, a chunk in this thread's cache (or flushed since,
         // by whom the cache was lent to, and still in a heap).
         let size = unsafe { Chunk::of(pointer).header() }.size();
-        let index = (size / ALIGNMENT).min(CACHE_BINS - 1);
+        let Some(index) = cache_bin(size) else { return };
         if cache.mode.load(Relaxed) != MODE_DEAD && cache.bins[index].room.get() < 0 {
             self.overflow(cache, index);
         }

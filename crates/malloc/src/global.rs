@@ -3,7 +3,7 @@
 //! The C ABI (`libheapwise`) and the Rust face (`heapwise`) are thin layers
 //! over these functions. The fast paths are here, first.
 
-use crate::cache::{Freed, free_fast, malloc_fast};
+use crate::cache::{Freed, free_fast, free_medium, malloc_fast, malloc_medium, memalign_fast};
 use crate::chunk::at;
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::root::Allocator;
@@ -14,6 +14,7 @@ use core::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Release},
 };
+use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.
@@ -67,9 +68,23 @@ pub unsafe fn free(pointer: *mut u8) {
 pub fn malloc_here(request: usize) -> *mut u8 {
     // SAFETY: the slot holds a cache of this thread.
     match unsafe { malloc_fast(at::<Cache>(machine::cache_address()), request) } {
-        0 => malloc_slow(request),
+        0 => malloc_behind(request),
         pointer => at(pointer),
     }
+}
+
+/// Behind the fast path of malloc: a medium class, or the slow path.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn malloc_behind(request: usize) -> *mut u8 {
+    if chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size)) {
+        // SAFETY: as in `malloc`.
+        let pointer = unsafe { malloc_medium(at::<Cache>(machine::cache_address()), request) };
+        if pointer != 0 {
+            return at(pointer);
+        }
+    }
+    malloc_slow(request)
 }
 
 /// [`free`], for a function that itself stands in the section `heapwise_fast`.
@@ -82,6 +97,19 @@ pub unsafe fn free_here(pointer: *mut u8) {
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: as in `malloc`.
     match unsafe { free_fast(cache, pointer.addr()) } {
+        Freed::Done => {}
+        Freed::Overflow => overflow(pointer),
+        Freed::Not => free_behind(pointer),
+    }
+}
+
+/// Behind the fast path of free: a medium class, or the slow path.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn free_behind(pointer: *mut u8) {
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
+    match unsafe { free_medium(cache, pointer.addr()) } {
         Freed::Done => {}
         Freed::Overflow => overflow(pointer),
         Freed::Not => free_slow(pointer),
@@ -143,12 +171,28 @@ pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
 
 /// A chunk aligned to `align`, a power of two; null and ENOMEM if memory ran out.
 pub fn memalign(align: usize, request: usize) -> *mut u8 {
-    debug_assert!(align.is_power_of_two());
-    or_enomem(ALLOCATOR.memalign(slot(), align, request))
+    or_enomem(memalign_quiet(align, request).expose_provenance())
 }
 
 /// As [`memalign`], errno untouched.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
 pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
+    debug_assert!(align.is_power_of_two());
+    if chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size)) {
+        let cache = at::<Cache>(machine::cache_address());
+        // SAFETY: as in `malloc`.
+        let pointer = unsafe { memalign_fast(cache, align, request) };
+        if pointer != 0 {
+            return at(pointer);
+        }
+    }
+    memalign_slow(align, request)
+}
+
+#[cold]
+#[inline(never)]
+fn memalign_slow(align: usize, request: usize) -> *mut u8 {
     at(ALLOCATOR.memalign(slot(), align, request))
 }
 

@@ -12,7 +12,6 @@ use crate::arena::Held;
 use crate::chunk::{Chunk, at};
 use crate::os::{Os, Span};
 use crate::root::Allocator;
-use crate::tunables::Setting;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use heapwise_layout::header::ALIGNMENT;
 use heapwise_layout::state::{ArenaState, HEAP_RESERVE, HeapInfo};
@@ -93,13 +92,14 @@ impl<O: Os> Allocator<O> {
 impl<O: Os> Held<'_, O> {
     /// Grows the top by `need` bytes inside its reserved heap, or in a new one.
     pub(crate) fn grow_reserved(&self, need: usize) -> bool {
-        let pad = self.root.settings.get(Setting::TopPad).min(HEAP_RESERVE);
+        let pad = self.growth_pad().min(HEAP_RESERVE);
         if let Some(heap) = self.heap().filter(|h| h.on_break.get() == 0) {
             let end = heap.end.load(Relaxed);
             let missing = need - self.top_bytes();
             let room = heap.reserved_end.get() - end;
             if missing <= room {
-                let step = self.root.page_up(missing + pad).min(room);
+                let step =
+                    (self.whole_huge(end + self.root.page_up(missing + pad)) - end).min(room);
                 // SAFETY: the reserved rest of this heap.
                 if unsafe { self.root.commit(Span::new(end, end + step)) } {
                     self.extend_to(heap, end + step);
@@ -147,6 +147,7 @@ impl<O: Os> Held<'_, O> {
             self.arena.system_bytes.fetch_sub(end - base, Relaxed);
             self.arena.top_touched.set(below.end.load(Relaxed));
             self.arena.top_peak.set(below.end.load(Relaxed));
+            self.arena.top_resident.set(0);
             self.set_top(top, bytes);
             self.publish_range();
             debug_assert!(start > base);

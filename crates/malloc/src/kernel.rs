@@ -86,6 +86,14 @@ impl<O: Os> Allocator<O> {
     }
 
     /// # Safety
+    /// As [`Os::populate_huge`].
+    pub(crate) unsafe fn populate_huge(&self, range: Span) -> bool {
+        self.kernel_calls.madvise.fetch_add(1, Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { self.os.populate_huge(range) }
+    }
+
+    /// # Safety
     /// As [`Os::purge`].
     pub(crate) unsafe fn purge_spans(&self, spans: &[Span]) -> bool {
         self.kernel_calls.madvise.fetch_add(1, Relaxed);

@@ -31,6 +31,7 @@ mod fork;
 #[cfg(feature = "global")]
 pub mod global;
 mod heap;
+mod huge;
 mod idle;
 pub mod inbox;
 mod kernel;

@@ -82,6 +82,15 @@ pub unsafe trait Os: Sync {
     /// Asks for huge pages behind a mapping; the kernel may ignore it.
     fn advise_huge(&self, range: Span);
 
+    /// Puts one huge page behind a range of its size, aligned to it; false if there is none.
+    /// The range still reads as zero.
+    ///
+    /// # Safety
+    /// The range is the caller's, mapped, zero, and nothing in it is in use.
+    unsafe fn populate_huge(&self, _range: Span) -> bool {
+        false
+    }
+
     /// A monotonic clock, ns. Coarse is enough.
     fn now_ns(&self) -> u64;
 

@@ -25,6 +25,9 @@ use heapwise_layout::header::{MIN_CHUNK, free};
 const TOKENS_PER_SECOND: i64 = 40 << 20;
 /// Most that can be saved up.
 const TOKENS_MAX: i64 = 64 << 20;
+/// What a process starts with, and the most that it may owe: a short program should
+/// not spend its life on faults.
+const TOKENS_FIRST: i64 = 16 << 20;
 /// Ranges given to the kernel at once.
 const BATCH: usize = 64;
 /// Less than this is not worth a helper.
@@ -40,7 +43,7 @@ pub struct Budget {
 
 impl Budget {
     pub(crate) const fn new() -> Self {
-        Self { tokens: AtomicI64::new(TOKENS_MAX), filled_ns: AtomicU64::new(0) }
+        Self { tokens: AtomicI64::new(TOKENS_FIRST), filled_ns: AtomicU64::new(0) }
     }
 
     /// Where the tokens stand, for the published state.
@@ -59,9 +62,10 @@ impl Budget {
     pub(crate) fn allows<O: Os>(&self, os: &O) -> bool {
         let now = os.now_ns();
         let last = self.filled_ns.swap(now, Relaxed);
+        let last = if last == 0 { now } else { last };
         let elapsed_us = now.saturating_sub(last).min(10_000_000_000) as i64 / 1000;
         let grown = self.tokens.load(Relaxed) + elapsed_us * (TOKENS_PER_SECOND / 1_000_000);
-        let capped = grown.clamp(-TOKENS_MAX, TOKENS_MAX);
+        let capped = grown.clamp(-TOKENS_FIRST, TOKENS_MAX);
         self.tokens.store(capped, Relaxed);
         capped > 0
     }
@@ -162,9 +166,11 @@ impl<O: Os> Held<'_, O> {
         if settings.get(Setting::Purge) == 0 {
             return false;
         }
+        // What the top has in advance is for the next chunks, not left over.
         let budget = settings.get(Setting::PurgeBudget);
-        if total > budget && self.root.budget.allows(&self.root.os) {
-            self.purge_to(budget / 2);
+        let ahead = self.top_ahead();
+        if total - ahead > budget && self.root.budget.allows(&self.root.os) {
+            self.purge_to(budget / 2 + ahead);
         }
         let worth = if self.root.multi_threaded() {
             HELPER_MIN_BYTES
@@ -227,6 +233,7 @@ impl<O: Os> Held<'_, O> {
         // SAFETY: whole pages of the top behind its header.
         unsafe { self.root.purge_spans(&[span]) };
         self.arena.top_touched.set(span.start.max(self.arena.top.get() + MIN_CHUNK));
+        self.arena.top_resident.set(0);
         true
     }
 }

@@ -8,6 +8,7 @@
 use crate::arena::Held;
 use crate::chunk::{Chunk, at};
 use crate::fatal::Fault;
+use crate::huge::HUGE_BYTES;
 use crate::os::{Os, Span};
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -16,6 +17,8 @@ use heapwise_layout::state::{HEAP_MAGIC, HeapInfo};
 
 /// Bytes of a fencepost.
 const FENCEPOST: usize = ALIGNMENT;
+/// No break is lowered by less, unless a threshold was set by hand.
+const MIN_SURPLUS: usize = 64 << 10;
 /// Largest growth worth computing with.
 const MAX_GROWTH: usize = isize::MAX as usize / 2;
 
@@ -86,14 +89,15 @@ impl<O: Os> Held<'_, O> {
 
     /// Moves the break up; false if it does not move, or not far enough in one piece.
     fn grow_break(&self, size: usize) -> bool {
-        let pad = self.root.settings.get(Setting::TopPad).min(MAX_GROWTH);
+        let pad = self.growth_pad();
         let last = self.heap().filter(|h| h.on_break.get() == 1);
         let Some(current) = self.root.sbrk(0) else { return false };
         let old_end = last.map(|h| h.end.load(Relaxed));
         if let Some(heap) = last
             && old_end == Some(current)
         {
-            let delta = self.root.page_up(size + pad + MIN_CHUNK - self.top_bytes());
+            let end = self.root.page_up(current + size + pad + MIN_CHUNK - self.top_bytes());
+            let delta = self.whole_huge(end) - current;
             match self.root.sbrk(delta as isize) {
                 Some(start) if start == current => {
                     self.extend_to(heap, current + delta);
@@ -159,6 +163,7 @@ impl<O: Os> Held<'_, O> {
         self.arena.heap.store(base, Release);
         self.arena.top_touched.set(0);
         self.arena.top_peak.set(0);
+        self.arena.top_resident.set(0);
         self.set_top(Chunk(first), end - first);
         self.publish_range();
         if old_top.1 > 0 {
@@ -185,11 +190,27 @@ impl<O: Os> Held<'_, O> {
         }
     }
 
-    /// Lowers the break if a merge has left a top over the trim threshold.
+    /// What a heap grows beyond its need: the pad, and if nobody set that by hand a
+    /// sixteenth of what the arena has, up to a huge page. It costs addresses, no memory.
+    pub(crate) fn growth_pad(&self) -> usize {
+        let settings = &self.root.settings;
+        let pad = settings.get(Setting::TopPad).min(MAX_GROWTH);
+        if !settings.dynamic() {
+            return pad;
+        }
+        let share = self.arena.system_bytes.load(Relaxed) / 16;
+        pad.max(self.root.page_up(share.min(HUGE_BYTES)))
+    }
+
+    /// Lowers the break if a merge has left a top over the trim threshold, and by enough
+    /// to be worth the call.
     pub(crate) fn trim_top_if_large(&self) {
-        let threshold = self.root.settings.get(Setting::TrimThreshold);
+        let settings = &self.root.settings;
+        let pad = self.growth_pad();
+        let least = if settings.dynamic() { pad + MIN_SURPLUS.max(pad / 2) } else { 0 };
+        let threshold = settings.get(Setting::TrimThreshold).max(least);
         if self.top_bytes() >= threshold && self.root.budget.allows(&self.root.os) {
-            self.trim_top(self.root.settings.get(Setting::TopPad));
+            self.trim_top(pad);
         }
     }
 
@@ -213,6 +234,7 @@ impl<O: Os> Held<'_, O> {
         let bytes = self.top_bytes() - surplus;
         self.set_top(Chunk(self.arena.top.get()), bytes);
         self.arena.top_touched.set(self.arena.top_touched.get().min(end - surplus));
+        self.arena.top_resident.set(self.arena.top_resident.get().min(end - surplus));
         self.arena.system_bytes.fetch_sub(surplus, Relaxed);
         self.publish_range();
         if self.root.sbrk(-(surplus as isize)).is_none() {
@@ -223,7 +245,13 @@ impl<O: Os> Held<'_, O> {
         true
     }
 
-    /// The dirty pages of the top: touched and not given back.
+    /// Bytes of the top that have memory ahead of their use.
+    pub(crate) fn top_ahead(&self) -> usize {
+        let touched = self.root.page_up(self.arena.top_touched.get());
+        self.arena.top_resident.get().saturating_sub(touched)
+    }
+
+    /// The dirty pages of the top: touched, or resident ahead of that, and not given back.
     pub(crate) fn top_dirty(&self) -> Span {
         let top = self.arena.top.get();
         if top == 0 {
@@ -234,6 +262,7 @@ impl<O: Os> Held<'_, O> {
             start,
             self.root
                 .page_up(self.arena.top_touched.get())
+                .max(self.arena.top_resident.get())
                 .min(self.root.page_down(self.top_end())),
         )
     }

@@ -78,7 +78,9 @@ pub const TABLE: &[Tunable] = &[
     tunable(Setting::PurgeHelper, "HEAPWISE_PURGE_HELPER", None, None,
         1, 2, "the helper that gives memory back while the process idles: 0 never, 1 when it is worth it, 2 also for little in single-threaded programs"),
     tunable(Setting::CacheBytes, "HEAPWISE_CACHE_BYTES", None, None,
-        8 << 20, 1 << 30, "most that the bounds of one thread's cache may add up to; bytes"),
+        8 << 20, 1 << 30, "most that one thread's cache keeps beyond the 16 KiB that each class may; bytes"),
+    tunable(Setting::HugeGrowth, "HEAPWISE_HUGE_GROWTH", None, None,
+        8 << 20, usize::MAX, "a heap that small chunks have filled to this size grows in huge pages of 2 MiB where the kernel has them; bytes"),
 ];
 
 const _: () = {
@@ -131,6 +133,11 @@ impl Settings {
             self.dynamic.store(0, Relaxed);
         }
         true
+    }
+
+    /// Whether thresholds and pad move by themselves: nobody has set one by hand.
+    pub fn dynamic(&self) -> bool {
+        self.dynamic.load(Relaxed) == 1
     }
 
     /// A mapping of `bytes` was freed: the dynamic threshold follows it up.

@@ -202,7 +202,7 @@ impl Ledger {
 }
 
 /// The first byte of `span` that is not zero, among its pages that exist.
-fn dirt(span: Span) -> Option<usize> {
+pub(crate) fn dirt(span: Span) -> Option<usize> {
     if span.bytes() == 0 {
         return None;
     }

@@ -394,6 +394,24 @@ unsafe impl Os for MemoryOs {
         }
     }
 
+    unsafe fn populate_huge(&self, range: Span) -> bool {
+        let mut kernel = self.kernel();
+        let aligned = range.start % range.bytes() == 0;
+        assert!(aligned && range.bytes() == 2 << 20, "a huge page at {range:x?}");
+        if range.start < kernel.brk.now() {
+            assert!(kernel.brk.owns(range), "a huge page at {range:x?}: not the caller's");
+        } else {
+            kernel.space.assert_owned(range, "a huge page");
+            kernel.space.assert_usable(range, true, "a huge page");
+        }
+        assert_eq!(crate::audit::dirt(range), None, "a huge page over data");
+        if kernel.tracing {
+            kernel.seen.push(Seen::Huge(range.bytes()));
+        }
+        self.host.wipe(range);
+        true
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock_ns.load(Relaxed)
     }

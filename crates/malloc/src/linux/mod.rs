@@ -13,6 +13,7 @@ compile_error!(
 
 mod cores;
 mod helper;
+mod huge;
 mod parked;
 
 use crate::os::{Os, Span};
@@ -229,6 +230,11 @@ unsafe impl Os for Linux {
     fn advise_huge(&self, range: Span) {
         // SAFETY: advice; nothing that the caller can see changes.
         unsafe { syscall(nr::MADVISE, [range.start, range.bytes(), MADV_HUGEPAGE, 0, 0, 0]) };
+    }
+
+    unsafe fn populate_huge(&self, range: Span) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { huge::populate(range) }
     }
 
     fn now_ns(&self) -> u64 {

@@ -5,6 +5,7 @@ mod bench;
 mod bins;
 mod giving_back;
 mod growth;
+mod huge;
 mod mapped;
 mod misuse;
 mod ownership;
