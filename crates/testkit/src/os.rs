@@ -396,7 +396,7 @@ unsafe impl Os for MemoryOs {
 
     unsafe fn populate_huge(&self, range: Span) -> bool {
         let mut kernel = self.kernel();
-        let aligned = range.start % range.bytes() == 0;
+        let aligned = range.start.is_multiple_of(range.bytes());
         assert!(aligned && range.bytes() == 2 << 20, "a huge page at {range:x?}");
         if range.start < kernel.brk.now() {
             assert!(kernel.brk.owns(range), "a huge page at {range:x?}: not the caller's");
