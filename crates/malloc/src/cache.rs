@@ -12,7 +12,7 @@
 //! the list has run empty: what counts is what is here, not what might be.
 
 use crate::arena::Held;
-use crate::chunk::{Chunk, at};
+use crate::chunk::{Chunk, at, prefetch};
 use crate::fatal::Fault;
 use crate::os::Os;
 use crate::root::Allocator;
@@ -51,6 +51,9 @@ const HIGH_BOUND_BYTES: usize = 1 << 20;
 const FIRST_FILL_BYTES: usize = 1 << 10;
 /// … up to this.
 const HIGH_FILL_BYTES: usize = 32 << 10;
+
+/// A flush fetches the lines of chunks so far ahead of their merges.
+const LOOK_AHEAD: usize = 4;
 
 /// The bits of the size that the free fast path takes for the bin: one bin each 16 bytes.
 pub const BIN_MASK: usize = (CACHE_BINS - 1) * 16;
@@ -144,9 +147,8 @@ pub unsafe fn pop(bin: &CacheBin, exclusive: bool) -> usize {
     pointer
 }
 
-/// An aligned request looks at this many chunks of its class: a run of chunks of an
-/// odd multiple of 16 has one of every 8 on a 128-byte line.
-const ALIGNED_LOOKS: usize = 8;
+/// An aligned request looks at this many chunks of its class.
+const ALIGNED_LOOKS: usize = 16;
 
 /// A ready chunk whose user pointer is a multiple of `align`, marked live; 0 if there is
 /// none among the first few.
@@ -416,9 +418,7 @@ impl<O: Os> Held<'_, O> {
         let bin = &cache.bins[index];
         let size = bin_size(index);
         self.drain_inbox(Some(cache));
-        if bin.overflows.replace(0) > 0 {
-            self.raise_limit(cache, index);
-        }
+        self.demand(cache, index);
         if bin.head.get() != 0 {
             return true;
         }
@@ -435,10 +435,13 @@ impl<O: Os> Held<'_, O> {
         true
     }
 
-    /// Demand came back after an overflow: the bound may rise to twice the limit that
-    /// there had been.
-    fn raise_limit(&self, cache: &Cache, index: usize) {
+    /// A bin could not serve. If it has overflown before, its bound may now rise to
+    /// twice the limit that there had been.
+    pub(crate) fn demand(&self, cache: &Cache, index: usize) {
         let bin = &cache.bins[index];
+        if bin.overflows.replace(0) == 0 {
+            return;
+        }
         let most = chunks(HIGH_BOUND_BYTES, bin_size(index), 1)
             .min(self.root.settings.get(Setting::CacheCount) as u32);
         // 0: turned off.
@@ -456,11 +459,12 @@ impl<O: Os> Held<'_, O> {
             set_bound(cache, index, (old / 2).max(low));
         }
         bin.overflows.set(bin.overflows.get().saturating_add(1));
-        self.flush(bin, bin.bound.get() / 2);
+        self.flush(cache, index, bin.bound.get() / 2);
     }
 
     /// Gives all but the newest `keep` chunks of a bin to the arena.
-    pub(crate) fn flush(&self, bin: &CacheBin, keep: u32) {
+    pub(crate) fn flush(&self, cache: &Cache, index: usize, keep: u32) {
+        let bin = &cache.bins[index];
         let mut last = 0;
         let mut pointer = bin.head.get();
         for _ in 0..keep {
@@ -476,9 +480,24 @@ impl<O: Os> Held<'_, O> {
             // SAFETY: in the list, so a chunk in transit that is this thread's.
             unsafe { at::<usize>(last).write(0) };
         }
+        let size = bin_size(index);
         let mut given = 0;
+        // The list runs ahead of the merges, so that each finds its lines on the way:
+        // the chunk's own and the next header.
+        let mut ahead = pointer;
+        let mut run = |steps| {
+            for _ in 0..steps {
+                if ahead != 0 {
+                    ahead = self.next_in_transit(ahead);
+                    prefetch(ahead.wrapping_add(size) - OVERHEAD_BYTES);
+                    prefetch(ahead.wrapping_sub(OVERHEAD_BYTES));
+                }
+            }
+        };
+        run(LOOK_AHEAD);
         while pointer != 0 {
             let next = self.next_in_transit(pointer);
+            run(1);
             self.give(Chunk::of(pointer));
             pointer = next;
             given += 1;
@@ -518,8 +537,9 @@ impl<O: Os> Held<'_, O> {
 
     /// Gives every chunk of a cache to the arena.
     pub(crate) fn flush_all(&self, cache: &Cache) {
-        for bin in &cache.bins[FIRST_BIN..END_BIN] {
-            self.flush(bin, 0);
+        for index in FIRST_BIN..END_BIN {
+            let bin = &cache.bins[index];
+            self.flush(cache, index, 0);
             bin.room.set(bin.bound.get() as i32);
         }
     }

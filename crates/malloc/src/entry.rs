@@ -209,7 +209,8 @@ impl<O: Os> Allocator<O> {
         else {
             return self.failed(cache);
         };
-        if let Some((index, _)) = class_for(size).filter(|_| !self.wants_mapping(size))
+        let class = class_for(size).filter(|_| !self.wants_mapping(size));
+        if let Some((index, _)) = class
             && cache.mode.load(Relaxed) != MODE_DEAD
         {
             let exclusive = self.is_exclusive(cache);
@@ -230,6 +231,9 @@ impl<O: Os> Allocator<O> {
             self.alive(cache);
             let held = self.hold(self.arena_of(cache));
             held.drain_inbox(None);
+            if let Some((index, _)) = class {
+                held.demand(cache, index);
+            }
             if let Some(taken) = held.take(padded) {
                 return held.cut_aligned(taken.chunk, padded, align, size);
             }
