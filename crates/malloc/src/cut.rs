@@ -115,13 +115,15 @@ impl<O: Os> Held<'_, O> {
             count -= 1;
         }
         let flags = PREV_IN_USE | self.arena_flag();
+        let rest = found.chunk.offset(count * size);
+        let clean =
+            if want > 1 { self.prepare_huge_within(found.clean, rest.0) } else { found.clean };
         for index in 0..count {
             let chunk = found.chunk.offset(index * size);
             // SAFETY: inside the found chunk, which is free and ours.
             unsafe { chunk.set_header(Header::new(size, flags)) };
             each(chunk);
         }
-        let rest = found.chunk.offset(count * size);
         let rest_bytes = found.size - count * size;
         let used = Span::new(found.chunk.0, rest.0);
         self.root.budget.refault(found.clean.overlap(used).bytes());
@@ -129,7 +131,7 @@ impl<O: Os> Held<'_, O> {
             // SAFETY: the chunk behind the found one, ours.
             unsafe { rest.set_prev_in_use(true) };
         } else {
-            self.link_free(rest, rest_bytes, found.clean);
+            self.link_free(rest, rest_bytes, clean);
             if size < MIN_LARGE {
                 self.arena.last_remainder.set(rest.0);
             }

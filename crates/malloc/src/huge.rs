@@ -21,7 +21,7 @@ pub(crate) const HUGE_BYTES: usize = 2 << 20;
 
 impl<O: Os> Held<'_, O> {
     /// Whether this arena's heaps are large enough to grow in huge pages.
-    fn grows_huge(&self) -> bool {
+    pub(crate) fn grows_huge(&self) -> bool {
         let least = self.root.settings.get(Setting::HugeGrowth);
         self.arena.system_bytes.load(Relaxed) >= least && self.root.settings.dynamic()
     }
@@ -29,6 +29,24 @@ impl<O: Os> Held<'_, O> {
     /// A heap that is to end at `end` or behind it ends here.
     pub(crate) fn whole_huge(&self, end: usize) -> usize {
         if self.grows_huge() { end.next_multiple_of(HUGE_BYTES) } else { end }
+    }
+
+    /// Before a run is cut from a free chunk, whose next chunk will begin at `end`: a huge page
+    /// for the block around that, if all of it is in the range known to be zero. What is left
+    /// of that range.
+    pub(crate) fn prepare_huge_within(&self, clean: Span, end: usize) -> Span {
+        let start = end & !(HUGE_BYTES - 1);
+        let block = Span::new(start, start + HUGE_BYTES);
+        if clean.overlap(block) != block || !self.grows_huge() {
+            return clean;
+        }
+        // SAFETY: inside a free chunk of ours, in its part that is zero and holds no bookkeeping.
+        if !unsafe { self.root.populate_huge(block) } {
+            return clean;
+        }
+        self.arena.huge_pages.fetch_add(1, Relaxed);
+        self.root.budget.refault(HUGE_BYTES);
+        Span::new(block.end, clean.end)
     }
 
     /// Before the top is cut up to `end`, a run of `bytes`: puts a huge page behind the

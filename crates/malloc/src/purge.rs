@@ -9,7 +9,7 @@
 //! only a byte that is faulted in again out of a range given back takes a
 //! token. So a burst goes back at once and in full, while a steady churn soon
 //! runs out of tokens and keeps its memory; tokens grow at
-//! [`TOKENS_PER_SECOND`], which is about 1.7 % of a core in page faults.
+//! [`TOKENS_PER_SECOND`], which is about 1 % of a core in page faults.
 
 use crate::arena::Held;
 use crate::chunk::Chunk;
@@ -22,12 +22,12 @@ use heapwise_layout::control::{HELPER_NONE, HELPER_REFUSED, HELPER_RUNS};
 use heapwise_layout::header::{MIN_CHUNK, free};
 
 /// Bytes that may be faulted in again, per second.
-const TOKENS_PER_SECOND: i64 = 40 << 20;
+const TOKENS_PER_SECOND: i64 = 20 << 20;
 /// Most that can be saved up.
 const TOKENS_MAX: i64 = 64 << 20;
 /// What a process starts with, and the most that it may owe: a short program should
 /// not spend its life on faults.
-const TOKENS_FIRST: i64 = 16 << 20;
+const TOKENS_FIRST: i64 = 4 << 20;
 /// Ranges given to the kernel at once.
 const BATCH: usize = 64;
 /// Less than this is not worth a helper.

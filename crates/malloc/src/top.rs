@@ -191,12 +191,16 @@ impl<O: Os> Held<'_, O> {
     }
 
     /// What a heap grows beyond its need: the pad, and if nobody set that by hand a
-    /// sixteenth of what the arena has, up to a huge page. It costs addresses, no memory.
+    /// sixteenth of what the arena has, up to a huge page, and as much as that once heaps
+    /// grow in huge pages. It costs addresses, no memory.
     pub(crate) fn growth_pad(&self) -> usize {
         let settings = &self.root.settings;
         let pad = settings.get(Setting::TopPad).min(MAX_GROWTH);
         if !settings.dynamic() {
             return pad;
+        }
+        if self.grows_huge() {
+            return pad.max(HUGE_BYTES);
         }
         let share = self.arena.system_bytes.load(Relaxed) / 16;
         pad.max(self.root.page_up(share.min(HUGE_BYTES)))
