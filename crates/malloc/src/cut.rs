@@ -116,8 +116,7 @@ impl<O: Os> Held<'_, O> {
         }
         let flags = PREV_IN_USE | self.arena_flag();
         let rest = found.chunk.offset(count * size);
-        let clean =
-            if want > 1 { self.prepare_huge_within(found.clean, rest.0) } else { found.clean };
+        let clean = self.prepare_within(found.clean, rest.0, count * size);
         for index in 0..count {
             let chunk = found.chunk.offset(index * size);
             // SAFETY: inside the found chunk, which is free and ours.
@@ -143,7 +142,7 @@ impl<O: Os> Held<'_, O> {
         let top = Chunk(self.arena.top.get());
         let bytes = self.top_bytes();
         let flags = PREV_IN_USE | self.arena_flag();
-        self.prepare_huge(top.0 + count * size + MIN_CHUNK, count * size);
+        self.prepare_top(top.0 + count * size + MIN_CHUNK, count * size);
         let touched = self.arena.top_touched.get();
         for index in 0..count {
             let chunk = top.offset(index * size);

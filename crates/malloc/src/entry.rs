@@ -299,6 +299,7 @@ impl<O: Os> Allocator<O> {
             }
         } else {
             self.alive(cache);
+            self.note_density(chunk.pointer(), size);
             let held = self.hold(arena);
             held.give(chunk);
             let look = held.settle();

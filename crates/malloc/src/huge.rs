@@ -1,4 +1,4 @@
-//! Huge pages for heaps that small chunks have filled.
+//! Huge pages where memory is known to be filled.
 //!
 //! ```text
 //! top: │ in use … │ touched │ 2 MiB at once, ahead │ addresses only …          │
@@ -6,18 +6,73 @@
 //! ```
 //! A page fault costs 1–2 µs, a huge page with its 512 about 110, and spares as
 //! many entries of the TLB. What it may cost is memory that is never used, so
-//! only a heap that has grown beyond [`Setting::HugeGrowth`] takes them, where a
-//! run of chunks reaches pages that nobody has touched: the rest of the block is
-//! the next that is cut. Single large chunks prove nothing and take none.
+//! only an arena beyond [`Setting::HugeGrowth`] takes them, and only
+//! - for a run of small chunks that reaches pages nobody has touched: the rest
+//!   of the block is the next that is cut;
+//! - for a large chunk once large chunks have been freed whose pages were all
+//!   there: a few are looked at. One that was not, and the proof starts anew.
 
 use crate::arena::Held;
 use crate::os::{Os, Span};
+use crate::root::Allocator;
 use crate::tunables::Setting;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use heapwise_layout::size::MEDIUM_MAX_CHUNK;
 
 /// Bytes of a huge page.
 pub(crate) const HUGE_BYTES: usize = 2 << 20;
+/// Smaller chunks say nothing about large ones.
+const PROOF_BYTES: usize = 512 << 10;
+/// So many in a row prove it.
+const PROOF: u32 = 2;
+/// With so many in a row, only one in as many is looked at.
+const SURE: u32 = 8;
+/// Pages looked at.
+const LOOKS: usize = 4;
+
+/// Large chunks freed in a row that were filled.
+pub struct Density(AtomicU32);
+
+impl Density {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    fn proven(&self) -> bool {
+        self.0.load(Relaxed) >= PROOF
+    }
+}
+
+impl<O: Os> Allocator<O> {
+    /// A chunk of `size` bytes at `pointer` is about to be freed: had its holder filled it?
+    pub(crate) fn note_density(&self, pointer: usize, size: usize) {
+        if size < PROOF_BYTES || self.settings.get(Setting::HugeGrowth) == usize::MAX {
+            return;
+        }
+        let seen = self.density.0.load(Relaxed);
+        let looks = seen < SURE || seen.is_multiple_of(SURE);
+        let part = size / (2 * LOOKS);
+        let page = |look: usize| self.page_down(pointer + (2 * look + 1) * part);
+        let filled = !looks || (0..LOOKS).all(|look| self.os.resident(page(look)));
+        self.density.0.store(if filled { seen.wrapping_add(1).max(1) } else { 0 }, Relaxed);
+    }
+
+    /// Huge pages for the whole blocks of `range`, fresh from the kernel and zero, if large
+    /// chunks have proven to be filled.
+    pub(crate) fn prepare_huge_mapping(&self, range: Span) {
+        if range.bytes() < 2 * HUGE_BYTES || !self.density.proven() || !self.settings.dynamic() {
+            return;
+        }
+        let first = range.start.next_multiple_of(HUGE_BYTES);
+        for start in (first..range.end).step_by(HUGE_BYTES) {
+            let block = Span::new(start, start + HUGE_BYTES);
+            // SAFETY: inside a mapping that nobody has seen yet.
+            if block.end > range.end || !unsafe { self.populate_huge(block) } {
+                return;
+            }
+        }
+    }
+}
 
 impl<O: Os> Held<'_, O> {
     /// Whether this arena's heaps are large enough to grow in huge pages.
@@ -31,40 +86,47 @@ impl<O: Os> Held<'_, O> {
         if self.grows_huge() { end.next_multiple_of(HUGE_BYTES) } else { end }
     }
 
-    /// Before a run is cut from a free chunk, whose next chunk will begin at `end`: a huge page
-    /// for the block around that, if all of it is in the range known to be zero. What is left
-    /// of that range.
-    pub(crate) fn prepare_huge_within(&self, clean: Span, end: usize) -> Span {
-        let start = end & !(HUGE_BYTES - 1);
-        let block = Span::new(start, start + HUGE_BYTES);
-        if clean.overlap(block) != block || !self.grows_huge() {
-            return clean;
+    /// Before `bytes` are cut that end at `end`: puts huge pages behind the whole blocks
+    /// of `untouched`, which is zero and in nobody's use, up to the one that `end` is in.
+    /// Where they end.
+    fn prepare(&self, untouched: Span, end: usize, bytes: usize) -> Option<usize> {
+        let first = untouched.start.next_multiple_of(HUGE_BYTES);
+        if first > end
+            || !self.grows_huge()
+            || bytes > MEDIUM_MAX_CHUNK && !self.root.density.proven()
+        {
+            return None;
         }
-        // SAFETY: inside a free chunk of ours, in its part that is zero and holds no bookkeeping.
-        if !unsafe { self.root.populate_huge(block) } {
-            return clean;
+        let mut reached = None;
+        for start in (first..=end).step_by(HUGE_BYTES) {
+            let block = Span::new(start, start + HUGE_BYTES);
+            // SAFETY: zero and in nobody's use by contract.
+            if block.end > untouched.end || !unsafe { self.root.populate_huge(block) } {
+                break;
+            }
+            self.arena.huge_pages.fetch_add(1, Relaxed);
+            reached = Some(block.end);
         }
-        self.arena.huge_pages.fetch_add(1, Relaxed);
-        self.root.budget.refault(HUGE_BYTES);
-        Span::new(block.end, clean.end)
+        reached
     }
 
-    /// Before the top is cut up to `end`, a run of `bytes`: puts a huge page behind the
-    /// block that this reaches, if none of it has been touched.
-    pub(crate) fn prepare_huge(&self, end: usize, bytes: usize) {
-        let start = end & !(HUGE_BYTES - 1);
+    /// Before the top is cut up to `end`, by `bytes`.
+    pub(crate) fn prepare_top(&self, end: usize, bytes: usize) {
         let known = self.arena.top_touched.get().max(self.arena.top_resident.get());
-        if start < known || bytes > MEDIUM_MAX_CHUNK || !self.grows_huge() {
-            return;
+        if let Some(reached) = self.prepare(Span::new(known, self.top_end()), end, bytes) {
+            self.arena.top_resident.set(reached);
         }
-        let block = Span::new(start, start + HUGE_BYTES);
-        if block.end > self.top_end() {
-            return;
-        }
-        // SAFETY: in the top behind all that was touched, so zero and in nobody's use.
-        if unsafe { self.root.populate_huge(block) } {
-            self.arena.top_resident.set(block.end);
-            self.arena.huge_pages.fetch_add(1, Relaxed);
+    }
+
+    /// Before a free chunk is cut up to `end`, by `bytes`: what is left of its range known
+    /// to have no memory.
+    pub(crate) fn prepare_within(&self, clean: Span, end: usize, bytes: usize) -> Span {
+        match self.prepare(clean, end.min(clean.end), bytes) {
+            Some(reached) => {
+                self.root.budget.refault(reached.saturating_sub(end));
+                Span::new(reached, clean.end)
+            }
+            None => clean,
         }
     }
 }

@@ -192,6 +192,7 @@ impl<O: Os> Allocator<O> {
             unsafe { self.unmap(span) };
             return None;
         }
+        self.prepare_huge_mapping(Span::new(pointer, span.end));
         if span.bytes() >= HUGE_ADVICE_BYTES && self.settings.get(Setting::HugeTlb) > 0 {
             self.os.advise_huge(span);
         }
@@ -208,6 +209,7 @@ impl<O: Os> Allocator<O> {
         table.remove(slot, span.bytes());
         drop(table);
         self.settings.learn_mapped_free(span.end - chunk.0);
+        self.note_density(pointer, span.end - pointer);
         // SAFETY: freed by its holder, no longer in the table.
         unsafe { self.unmap(span) };
     }

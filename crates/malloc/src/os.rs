@@ -91,6 +91,11 @@ pub unsafe trait Os: Sync {
         false
     }
 
+    /// Whether the page at `page`, a mapped one of the caller's, has memory.
+    fn resident(&self, _page: usize) -> bool {
+        false
+    }
+
     /// A monotonic clock, ns. Coarse is enough.
     fn now_ns(&self) -> u64;
 

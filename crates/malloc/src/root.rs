@@ -5,6 +5,7 @@
 
 use crate::chunk::at;
 use crate::fatal::Fault;
+use crate::huge::Density;
 use crate::kernel::KernelCalls;
 use crate::os::Os;
 use crate::purge::Budget;
@@ -38,6 +39,8 @@ pub struct Allocator<O: Os> {
     pub settings: Settings,
     /// What purging may cost.
     pub(crate) budget: Budget,
+    /// Whether large chunks are filled.
+    pub(crate) density: Density,
     /// Calls to the kernel so far.
     pub(crate) kernel_calls: KernelCalls,
     /// Where the report goes, null without one.
@@ -84,6 +87,7 @@ impl<O: Os> Allocator<O> {
             os,
             settings: Settings::new(),
             budget: Budget::new(),
+            density: Density::new(),
             kernel_calls: KernelCalls::new(),
             report: AtomicPtr::new(core::ptr::null_mut()),
             report_base: AtomicUsize::new(0),

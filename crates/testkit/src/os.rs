@@ -412,6 +412,10 @@ unsafe impl Os for MemoryOs {
         true
     }
 
+    fn resident(&self, page: usize) -> bool {
+        resident_bytes(Span::new(page, page + self.page_bytes)) > 0
+    }
+
     fn now_ns(&self) -> u64 {
         self.clock_ns.load(Relaxed)
     }

@@ -237,6 +237,13 @@ unsafe impl Os for Linux {
         unsafe { huge::populate(range) }
     }
 
+    fn resident(&self, page: usize) -> bool {
+        let mut flag = 0u8;
+        let args = [page, 1, (&raw mut flag).addr(), 0, 0, 0];
+        // SAFETY: one page, one byte of answer.
+        unsafe { syscall(nr::MINCORE, args) == 0 && flag & 1 == 1 }
+    }
+
     fn now_ns(&self) -> u64 {
         clock_ns(CLOCK_MONOTONIC_COARSE)
     }
