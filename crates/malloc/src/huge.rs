@@ -9,10 +9,11 @@
 //! only an arena beyond [`Setting::HugeGrowth`] takes them, and only
 //! - for a run of small chunks that reaches pages nobody has touched: the rest
 //!   of the block is the next that is cut;
-//! - for a large chunk once large chunks have been freed whose pages were all
-//!   there: a few are looked at. One that was not, and the proof starts anew.
+//! - for a large chunk once large chunks have been freed whose pages had been
+//!   written: a few are looked at. One that had not, and the proof starts anew.
 
 use crate::arena::Held;
+use crate::chunk::at;
 use crate::os::{Os, Span};
 use crate::root::Allocator;
 use crate::tunables::Setting;
@@ -53,8 +54,17 @@ impl<O: Os> Allocator<O> {
         let looks = seen < SURE || seen.is_multiple_of(SURE);
         let part = size / (2 * LOOKS);
         let page = |look: usize| self.page_down(pointer + (2 * look + 1) * part);
-        let filled = !looks || (0..LOOKS).all(|look| self.os.resident(page(look)));
+        let filled = !looks || (0..LOOKS).all(|look| self.written(page(look)));
         self.density.0.store(if filled { seen.wrapping_add(1).max(1) } else { 0 }, Relaxed);
+    }
+
+    /// Whether somebody has written to a page of a chunk that is being freed. A page of zeros
+    /// counts as not: it may be one that we had put there.
+    fn written(&self, page: usize) -> bool {
+        let words = self.page_bytes() / size_of::<usize>();
+        // SAFETY: a whole page inside the chunk, which its holder has given up.
+        self.os.resident(page)
+            && (0..words).any(|word| unsafe { at::<usize>(page).add(word).read() } != 0)
     }
 
     /// Huge pages for the whole blocks of `range`, fresh from the kernel and zero, if large

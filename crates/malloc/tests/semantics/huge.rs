@@ -1,6 +1,6 @@
 //! Huge pages: only for a heap that small chunks have filled, one block ahead of them.
 
-use crate::bench::{arena, free, plain, seen, set, threads};
+use crate::bench::{PAGE, arena, free, plain, seen, set, smash, threads};
 use heapwise_malloc::tunables::Setting;
 use heapwise_testkit::World;
 use heapwise_testkit::os::Seen;
@@ -37,16 +37,41 @@ fn a_heap_of_small_chunks_grows_in_huge_pages_beyond_the_setting() {
     }
 }
 
+/// Allocates and frees a large chunk, every page of it written or one alone.
+fn large_block(world: &World, bytes: usize, filled: bool) {
+    let pointer = world.alloc.malloc(&world.slot(0), bytes);
+    let step = if filled { PAGE } else { bytes };
+    (pointer..pointer + bytes).step_by(step).for_each(|page| smash(page, 1));
+    world.alloc.free(&world.slot(0), pointer);
+}
+
 #[test]
-fn large_chunks_prove_nothing() {
+fn large_chunks_take_huge_pages_once_such_were_filled() {
     let world = set(&[SETTING]);
     fill(&world, 0, 6 * MIB);
-    let calls = seen(&world, || {
-        for _ in 0..60 {
-            assert_ne!(world.malloc(0, 100_000), 0);
-        }
-    });
-    assert_eq!(huge(&calls), 0);
+    let large = || huge(&seen(&world, || _ = world.alloc.malloc(&world.slot(0), 10 * MIB)));
+    // Mapped and freed, so that the next come from the heap.
+    large_block(&world, 20 * MIB, false);
+    assert_eq!(large(), 0, "nothing is proven");
+    large_block(&world, MIB, true);
+    large_block(&world, MIB, true);
+    assert!((4..=6).contains(&large()), "two were filled");
+    large_block(&world, 20 * MIB, false);
+    assert_eq!(large(), 0, "one was not");
+    world.alloc.check().unwrap();
+}
+
+#[test]
+fn what_was_given_back_comes_again_in_huge_pages() {
+    let world = set(&[SETTING]);
+    let pointers = fill(&world, 0, 40 * MIB);
+    let slot = world.slot(0);
+    for pointer in &pointers[100..pointers.len() - 100] {
+        world.alloc.free(&slot, *pointer);
+    }
+    world.alloc.trim(&slot, 0);
+    let calls = seen(&world, || _ = fill(&world, 0, 38 * MIB));
+    assert!(huge(&calls) >= 15, "{}", huge(&calls));
     world.alloc.check().unwrap();
 }
 
