@@ -98,14 +98,16 @@ impl<O: Os> Held<'_, O> {
             let missing = need - self.top_bytes();
             let room = heap.reserved_end.get() - end;
             if missing <= room {
-                let step =
-                    (self.whole_huge(end + self.root.page_up(missing + pad)) - end).min(room);
-                // SAFETY: the reserved rest of this heap.
-                if unsafe { self.root.commit(Span::new(end, end + step)) } {
-                    self.extend_to(heap, end + step);
-                    return true;
-                }
-                return false;
+                let last = heap.reserved_end.get();
+                return self.growth_ends(end + missing).any(|new_end| {
+                    let new_end = new_end.min(last);
+                    // SAFETY: the reserved rest of this heap.
+                    let done = unsafe { self.root.commit(Span::new(end, new_end)) };
+                    if done {
+                        self.extend_to(heap, new_end);
+                    }
+                    done
+                });
             }
         }
         let offset = chunks_offset(false);

@@ -96,16 +96,19 @@ impl<O: Os> Held<'_, O> {
         if let Some(heap) = last
             && old_end == Some(current)
         {
-            let end = self.root.page_up(current + size + pad + MIN_CHUNK - self.top_bytes());
-            let delta = self.whole_huge(end) - current;
-            match self.root.sbrk(delta as isize) {
-                Some(start) if start == current => {
-                    self.extend_to(heap, current + delta);
-                    return true;
+            let need = current + size + MIN_CHUNK - self.top_bytes();
+            for end in self.growth_ends(need) {
+                let delta = end - current;
+                match self.root.sbrk(delta as isize) {
+                    Some(start) if start == current => {
+                        self.extend_to(heap, end);
+                        return true;
+                    }
+                    Some(start) => return self.new_stretch(start, start + delta, size),
+                    None => {}
                 }
-                Some(start) => return self.new_stretch(start, start + delta, size),
-                None => return false,
             }
+            return false;
         }
         // Also below an older stretch, while the newest heap is a reserved one.
         let mut stretches = self.root.heaps(self.arena).filter(|h| h.on_break.get() == 1);
@@ -204,6 +207,16 @@ impl<O: Os> Held<'_, O> {
         }
         let share = self.arena.system_bytes.load(Relaxed) / 16;
         pad.max(self.root.page_up(share.min(HUGE_BYTES)))
+    }
+
+    /// Where a heap that must reach `least` might end: with room for more, and, where that is
+    /// too much, with the pad alone. (A heap that fails to grow is closed for good.)
+    pub(crate) fn growth_ends(&self, least: usize) -> impl Iterator<Item = usize> + use<O> {
+        let plain_pad = self.root.settings.get(Setting::TopPad).min(MAX_GROWTH);
+        let plain = self.root.page_up(least + plain_pad);
+        let roomy = self.whole_huge(self.root.page_up(least + self.growth_pad()));
+        let fewer = (plain < roomy).then_some(plain);
+        core::iter::once(roomy).chain(fewer)
     }
 
     /// Lowers the break if a merge has left a top over the trim threshold, and by enough
