@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::{bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot, tune};
+use crate::{
+    bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot, tune, watch,
+};
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
 #[derive(Debug, Parser)]
@@ -58,6 +60,8 @@ pub enum Command {
     Replay(replay::ReplayArgs),
     #[command(after_long_help = tune::HELP)]
     Tune(tune::TuneArgs),
+    #[command(after_long_help = watch::help())]
+    Watch(watch::WatchArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

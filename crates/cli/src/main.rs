@@ -24,6 +24,8 @@ mod target;
 mod tunables;
 mod tune;
 mod units;
+mod view;
+mod watch;
 
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Tune(args) => tune::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

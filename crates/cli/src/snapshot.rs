@@ -60,23 +60,29 @@ fn write(seen: &Survey, path: &Path) -> anyhow::Result<()> {
     if path.as_os_str() == "-" {
         return Ok(snapshot::write(seen, io::stdout().lock())?);
     }
-    let mut content = Vec::new();
-    snapshot::write(seen, &mut content)?;
-    replace(path, &content)?;
+    let length = keep(seen, path)?;
     crate::remark(&format!(
         "{} ({}), RSS {}: {} in {}",
         seen.figures.name,
         seen.pid,
         bytes(seen.rss as u64),
-        bytes(content.len() as u64),
+        bytes(length as u64),
         path.display()
     ));
     Ok(())
 }
 
+/// Writes a file, as a whole or not at all; its length.
+pub fn keep(seen: &Survey, path: &Path) -> anyhow::Result<usize> {
+    let mut content = Vec::new();
+    snapshot::write(seen, &mut content)?;
+    replace(path, &content)?;
+    Ok(content.len())
+}
+
 /// Writes beside it and renames, so that nobody reads half of it. What is no plain file, a pipe
 /// or a device, is written to as it is.
-fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+pub fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     if fs::metadata(path).is_ok_and(|data| !data.is_file()) {
         return Ok(fs::write(path, content)?);
     }

@@ -7,7 +7,7 @@ use heapwise_inspect::heap::{KINDS, Kind};
 use heapwise_inspect::holders::Holder;
 use heapwise_inspect::origin::Source;
 use heapwise_inspect::verdict::Verdict;
-use heapwise_inspect::{Depth, ROWS, Survey};
+use heapwise_inspect::{ROWS, Survey};
 use serde_json::{Value, json};
 
 use super::{Shown, holders, words};
@@ -25,7 +25,7 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "pid": survey.pid,
         "name": survey.figures.name,
         "allocator": words::allocator(survey),
-        "depth": depth(survey.depth),
+        "depth": words::depth(survey.depth),
         "basis": basis(survey),
         "rss_bytes": survey.rss,
         "rows": rows,
@@ -93,15 +93,6 @@ fn classes(survey: &Survey) -> Value {
         })
     };
     all.filled().map(class).collect()
-}
-
-fn depth(depth: Depth) -> &'static str {
-    match depth {
-        Depth::Whole => "whole",
-        Depth::Partial => "partial",
-        Depth::Mappings => "mappings",
-        Depth::Counters => "counters",
-    }
 }
 
 fn arena(arena: &ArenaSummary) -> Value {

@@ -3,7 +3,7 @@
 use heapwise_inspect::heap::classes::Class;
 use heapwise_inspect::origin::Source;
 use heapwise_inspect::verdict::Situation;
-use heapwise_inspect::{Allocator, Survey};
+use heapwise_inspect::{Allocator, Depth, Survey};
 use heapwise_layout::walk::WalkError;
 
 use crate::target::{Kind, Look};
@@ -31,6 +31,16 @@ pub fn whole(survey: &Survey) -> &'static str {
     match survey.origin.source {
         Source::Process => "RSS",
         Source::Core => "core",
+    }
+}
+
+/// How far a look went, as programs read it.
+pub const fn depth(depth: Depth) -> &'static str {
+    match depth {
+        Depth::Whole => "whole",
+        Depth::Partial => "partial",
+        Depth::Mappings => "mappings",
+        Depth::Counters => "counters",
     }
 }
 

@@ -1,6 +1,6 @@
 //! `heapwise maps`: each line of `/proc/PID/maps`, and what it is.
 
-mod label;
+pub mod label;
 mod picture;
 
 use std::collections::HashMap;

@@ -1,0 +1,168 @@
+//! `heapwise watch`: a process over time, on a terminal.
+//!
+//! ```text
+//! sampler   a thread that looks, at a pace that costs little ──► News
+//! app       what is known and what is shown; keys change it, news change it
+//! screen    draws an app, panel by panel; theme makes it fit the terminal
+//! terminal  takes the terminal over, and gives it back whatever happens
+//! stream    the same as JSON, a line a look
+//! ```
+
+mod app;
+mod keys;
+mod sampler;
+mod screen;
+mod stream;
+mod terminal;
+mod theme;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use heapwise_inspect::{Depth, Options};
+
+use self::app::App;
+use self::sampler::{Look, Sampler};
+use self::theme::Theme;
+use crate::exit;
+use crate::failure::{Failure, OURS, USAGE};
+use crate::snapshot;
+use crate::target::Target;
+
+/// Watch the memory of a process on the terminal: its account over time, its heaps, events
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Number or name of a process
+    #[arg(value_name = "PID|NAME")]
+    target: OsString,
+
+    /// How often to look; longer where a look takes much
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    interval: Duration,
+
+    /// Print one screen as text and end
+    #[arg(long, conflicts_with = "json")]
+    once: bool,
+
+    /// Print a JSON object a look, a line each (heapwise.watch/1)
+    #[arg(long)]
+    json: bool,
+
+    /// End after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+
+    /// Write a snapshot of the last look here at the end, and wherever the key s asks for one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["once", "json"])]
+    save: Option<PathBuf>,
+
+    /// Draw with ASCII alone; the default where the locale or the terminal has no more
+    #[arg(long)]
+    ascii: bool,
+
+    /// Draw without colour, as with NO_COLOR
+    #[arg(long)]
+    no_color: bool,
+}
+
+/// What stands below the options.
+pub fn help() -> String {
+    format!(
+        "\
+Examples:
+  heapwise watch redis-server
+          By name, a look a second
+  heapwise watch --interval 200ms 4711
+          Five looks a second, as long as they cost less than 3 % of a processor
+  heapwise watch --once --ascii 4711 | mail -s heap me
+          One screen, as text
+  heapwise watch --json --for 1min 4711 > heap.jsonl
+          For a program
+
+Keys:
+{}
+The process is neither stopped nor changed. History is bounded: the whole session stays in sight,
+the older the coarser. When the process ends, its last state stays on the screen.
+
+Exit code: as for heapwise explain, 0 when the process ends or you do.",
+        keys::help()
+    )
+}
+
+/// Looks again and again.
+pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
+    let Target::Process(pid) = Target::of(&args.target)? else {
+        let file = args.target.display();
+        return Err(Failure::new(
+            USAGE,
+            format!("{file} does not change: heapwise report shows what a snapshot holds"),
+        )
+        .into());
+    };
+    let is_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
+    if !args.once && !args.json && !is_terminal {
+        return Err(Failure::new(
+            USAGE,
+            "watch draws on a terminal, and this is none: --once prints one screen as text, \
+             --json a line a look",
+        )
+        .into());
+    }
+    // Before the terminal is taken: what goes wrong at once is told in the usual way.
+    let options = Options {
+        paint: true,
+        bins: args.save.is_some(),
+        first_bytes: args.save.is_some(),
+        ..Options::default()
+    };
+    let first = sampler::look(pid, options).map_err(|error| exit::failure(&error))?;
+    if args.json {
+        return stream::run(pid, first, args.interval, args.duration);
+    }
+    let theme = Theme::new(args.ascii, args.no_color);
+    if args.once {
+        return once(first, args.interval, theme);
+    }
+    let code = code_of(&first);
+    let mut app = App::new(theme, args.interval);
+    app.look(first);
+    app.save_as.clone_from(&args.save);
+    let sampler = Sampler::start(pid, options, args.interval);
+    terminal::run(&mut app, &sampler, args.duration)?;
+    if let (Some(path), Some(current)) = (&args.save, &app.current) {
+        snapshot::keep(&current.seen, path)
+            .map_err(|error| Failure::new(OURS, format!("{}: {error:#}", path.display())))?;
+    }
+    if let Some(words) = app.last_words() {
+        // With the terminal gone there is nobody left to tell.
+        let _ = writeln!(io::stderr(), "{words}");
+    }
+    exit::code(code)
+}
+
+/// A heap that changes under the walk is told on the screen, and is no failure of watching.
+fn code_of(look: &Look) -> u8 {
+    match look.seen.depth {
+        Depth::Whole | Depth::Partial => 0,
+        Depth::Mappings | Depth::Counters => exit::of_survey(&look.seen),
+    }
+}
+
+fn once(look: Look, interval: Duration, theme: Theme) -> anyhow::Result<ExitCode> {
+    let code = exit::of_survey(&look.seen);
+    let mut app = App::new(theme, interval);
+    app.look(look);
+    // A pipe has no size; a terminal does.
+    let (width, height) = ratatui::crossterm::terminal::size()
+        .ok()
+        .filter(|_| io::stdout().is_terminal())
+        .map_or((100, 40), |(width, height)| (width.max(40), height.saturating_sub(1).max(20)));
+    let mut out = anstream::stdout();
+    out.write_all(screen::text(&mut app, width, height).as_bytes())?;
+    out.flush()?;
+    exit::code(code)
+}
