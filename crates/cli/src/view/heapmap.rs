@@ -136,7 +136,7 @@ mod tests {
             [Free, Free, Live, Free, Live, Untouched, Untouched].into_iter().collect();
         assert_eq!(cells(&picture, 3), [Free, Live, Untouched]);
         assert_eq!(cells(&picture, 1).len(), 7);
-        assert_eq!(cells(&picture, 7), [Live]);
+        assert_eq!(cells(&picture, 7), [Free]);
         assert!(cells(&Picture::default(), 4).is_empty());
         assert_eq!(counts(&picture), [2, 0, 0, 3, 2]);
         for (index, state) in STATES.into_iter().enumerate() {
