@@ -99,6 +99,7 @@ pub fn survey(live_mib: usize, free_mib: usize) -> Survey {
     let thread = |tid, name: &str| Thread { tid, name: name.into(), pointer: None, stack: None };
     Survey {
         pid: 4711,
+        root: None,
         origin: Origin {
             taken_unix_ms: 1_700_000_000_000,
             took_ns: 4_200_000,

@@ -118,7 +118,7 @@ fn end_on_signals() -> io::Result<Arc<AtomicBool>> {
     let mut signals = Signals::new([SIGTERM, SIGHUP, SIGINT, SIGQUIT])?;
     let flag = Arc::clone(&end);
     thread::spawn(move || {
-        for signal in signals.forever() {
+        if let Some(signal) = signals.forever().next() {
             flag.store(true, Ordering::Relaxed);
             thread::sleep(PATIENCE);
             // A terminal that is stuck would hold up this thread too.
