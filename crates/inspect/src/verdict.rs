@@ -4,6 +4,8 @@
 //! wanted. So the verdict on live memory is that it is live; whether it grows,
 //! a second look tells.
 
+use heapwise_layout::settings::Setting;
+
 use crate::diff::{Diff, Trend, are_read};
 use crate::heap::scan::Hole;
 use crate::heap::summary::ArenaSummary;
@@ -116,16 +118,19 @@ pub fn judge(survey: &Survey) -> Verdict {
     if is_unseen || matches!(survey.depth, Depth::Mappings | Depth::Counters) {
         return Verdict { main: Situation::HeapUnread, also: Vec::new() };
     }
-    let parameters = match &survey.allocator {
-        Allocator::Glibc(glibc) => glibc.parameters.filter(|parameters| !parameters.fixed),
+    let threshold = match &survey.allocator {
+        Allocator::Glibc(glibc) => glibc
+            .parameters
+            .filter(|parameters| !parameters.fixed)
+            .map(|parameters| parameters.mmap_threshold),
+        Allocator::Heapwise => survey
+            .root
+            .as_ref()
+            .filter(|root| root.settings.is_dynamic)
+            .and_then(|root| root.settings.get(Setting::MmapThreshold)),
         _ => None,
     };
-    judge_rows(
-        &survey.account.tally,
-        survey.rss,
-        &survey.heaps.arenas,
-        parameters.map(|parameters| parameters.mmap_threshold),
-    )
+    judge_rows(&survey.account.tally, survey.rss, &survey.heaps.arenas, threshold)
 }
 
 /// Judges a survey that another one preceded.

@@ -92,6 +92,12 @@ pub fn sentence(pair: &Pair<'_>) -> String {
             rate(grown),
             signed(diff.live.bytes().grown())
         ),
+        Trend::OtherGrows { row, bytes: grown } if !pair.has_heaps() => format!(
+            "What grew: {}{} in the row \"{}\"; the heap, which is not read, may be part of it.",
+            signed(grown as i64),
+            rate(grown),
+            row.title()
+        ),
         Trend::OtherGrows { row, bytes: grown } => format!(
             "What grew is not malloc's: {}{} in the row \"{}\".",
             signed(grown as i64),

@@ -10,7 +10,7 @@ use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Survey};
 use serde_json::{Value, json};
 
-use super::{Shown, holders, words};
+use super::{Shown, advice, holders, words};
 use crate::target::Look;
 
 /// The object.
@@ -33,7 +33,7 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "verdict": {
             "situation": verdict.main.name(),
             "text": words::sentence(&verdict.main, survey),
-            "actions": words::actions(&verdict.main, look),
+            "actions": advice::actions(&verdict.main, look),
             "also": verdict.also.iter().map(|also| json!({
                 "situation": also.name(),
                 "text": words::sentence(also, survey),

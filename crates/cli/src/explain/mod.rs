@@ -1,5 +1,6 @@
 //! `heapwise explain`: why is the RSS of this process what it is?
 
+pub mod advice;
 mod holders;
 mod json;
 pub mod text;

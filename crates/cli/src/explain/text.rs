@@ -11,10 +11,10 @@ use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Row, Survey};
 
 use super::holders::{self, dump};
-use super::{Shown, words};
+use super::{Shown, advice, words};
 use crate::table::{self, Column};
 use crate::target::Look;
-use crate::units::{bytes, count, percent};
+use crate::units::{bytes, count, duration, percent};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -50,7 +50,7 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
             writeln!(out, "{line}")?;
         }
     }
-    for action in words::actions(&verdict.main, look) {
+    for action in advice::actions(&verdict.main, look) {
         writeln!(out, "{ACTION}→{ACTION:#} {action}")?;
     }
     writeln!(out)?;
@@ -204,7 +204,14 @@ fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> 
                 pin.piece.kind.name().to_owned(),
                 holder.arena.to_string(),
                 bytes(pin.held_bytes as u64),
-                if pin.below_top { "right below the top" } else { "" }.to_owned(),
+                holder.age_ms.map(|ms| duration(ms.saturating_mul(1_000_000))).unwrap_or_default(),
+                [
+                    if pin.below_top { "right below the top" } else { "" },
+                    holder.site.as_deref().unwrap_or_default(),
+                ]
+                .join("  ")
+                .trim()
+                .to_owned(),
             ]
         })
         .collect();
@@ -214,6 +221,12 @@ fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> 
         Column::Left("STATE"),
         Column::Right("ARENA"),
         Column::Right("HOLDS UP"),
+        // Known where there is a profile.
+        Column::Right(if holders.iter().any(|holder| holder.age_ms.is_some()) {
+            "AGE"
+        } else {
+            ""
+        }),
         Column::Left(""),
     ];
     writeln!(out)?;

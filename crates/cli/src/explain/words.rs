@@ -1,4 +1,4 @@
-//! The verdict in words: what it is, and what to do next.
+//! The verdict in words: what it is.
 
 use heapwise_inspect::heap::classes::Class;
 use heapwise_inspect::origin::Source;
@@ -106,82 +106,20 @@ pub fn sentence(situation: &Situation, survey: &Survey) -> String {
             share(figure),
             row.title()
         ),
-        Situation::HeapUnread => {
-            "The heap could not be read: this is what the mappings tell.".into()
-        }
+        Situation::HeapUnread => heap_unread(survey),
     }
 }
 
-/// What to do, each a line.
-pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
-    let Look { seen: survey, typed, kind } = look;
-    let gain = survey.trim_gain();
-    let trim = format!("a trim would return {}: call malloc_trim(0)", bytes(gain as u64));
-    let ours = matches!(survey.allocator, Allocator::Heapwise);
-    let mut lines = Vec::new();
-    match situation {
-        Situation::FreedButKept { .. } => {
-            lines.push(trim);
-            if !ours {
-                lines.push(
-                    "or start it as `heapwise run -- …`, which gives whole free pages back by itself"
-                        .into(),
-                );
-            }
+fn heap_unread(survey: &Survey) -> String {
+    let source = if survey.depth == Depth::Counters { "kernel's counters" } else { "mappings" };
+    let why = match &survey.allocator {
+        Allocator::Other(name) => {
+            format!("Its heap is not one that is read here ({name})")
         }
-        Situation::PinnedBreak { .. } => {
-            lines.push(trim);
-            lines.push(format!("what pins it: heapwise explain --top-holder {typed}"));
-        }
-        Situation::ArenaPerThread { .. } => {
-            lines.push("fewer arenas: start it with MALLOC_ARENA_MAX=2".into());
-            lines.push(trim);
-        }
-        Situation::ThresholdDrifted { .. } => {
-            lines.push(
-                "hold the threshold: start it with MALLOC_MMAP_THRESHOLD_=131072 (large blocks \
-                 then go back as they are freed, at the price of a system call each)"
-                    .into(),
-            );
-            lines.push(trim);
-        }
-        Situation::Fragmented { .. } => {
-            lines.push(format!(
-                "no trim helps; which chunks hold pages: heapwise explain --top-holder {typed}"
-            ));
-            lines.push(format!("where they lie: heapwise maps {typed}"));
-        }
-        Situation::CachesHold { .. } => {
-            lines.push(if ours {
-                "they go back when their threads sleep, and at malloc_trim(0)".into()
-            } else {
-                "smaller caches: start it with GLIBC_TUNABLES=glibc.malloc.tcache_count=2".into()
-            });
-            lines.push(format!("what is in them: heapwise bins {typed}"));
-        }
-        Situation::Live { .. } => {
-            lines.push(match kind {
-                Kind::Process => {
-                    format!("does it grow? two looks tell: heapwise explain --for 10s {typed}")
-                }
-                Kind::File => format!("does it grow? with a later look: heapwise diff {typed} PID"),
-                Kind::Command => {
-                    "does it grow? two looks while it runs: heapwise explain --for 10s PID".into()
-                }
-            });
-        }
-        Situation::LiveGrowing { .. } => {
-            lines.push(format!("which sizes: heapwise explain --classes {typed}"));
-            lines.push(format!(
-                "over a longer time: heapwise snapshot {typed} -o before.hws, and later heapwise \
-                 diff before.hws {typed}"
-            ));
-        }
-        Situation::NotHeap { .. } | Situation::HeapUnread => {
-            lines.push(format!("what each mapping is: heapwise maps {typed}"));
-        }
-    }
-    lines
+        Allocator::Hidden(_) => "Its memory may not be read".into(),
+        Allocator::Heapwise | Allocator::Glibc(_) => "Its heap was not found".into(),
+    };
+    format!("{why}: this is what the {source} tell.")
 }
 
 /// "1 chunk", "12 345 chunks".

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use heapwise_inspect::Survey;
-use heapwise_inspect::heap::summary::What;
+use heapwise_inspect::heap::summary::{Claim, What};
 use heapwise_inspect::process::maps::Mapping;
+use heapwise_inspect::span::Span;
 
 /// Knows the claims, threads and stacks of a survey.
 pub struct Labels<'a> {
     seen: &'a Survey,
+    /// In address order.
+    claims: Vec<Claim>,
 }
 
 /// So many threads of an arena are named.
@@ -17,7 +20,9 @@ const THREADS_NAMED: usize = 3;
 impl<'a> Labels<'a> {
     /// Those of a survey.
     pub fn new(seen: &'a Survey) -> Self {
-        Self { seen }
+        let mut claims = seen.heaps.claims.clone();
+        claims.sort_by_key(|claim| claim.span);
+        Self { seen, claims }
     }
 
     /// The words for one mapping: all that lies in it, else what its line says.
@@ -36,10 +41,10 @@ impl<'a> Labels<'a> {
     fn claimed(&self, mapping: &Mapping) -> Vec<String> {
         let mut heaps: BTreeMap<usize, usize> = BTreeMap::new();
         let (mut chunks, mut tables) = (0, false);
-        for claim in &self.seen.heaps.claims {
-            if claim.span.overlap(mapping.span).bytes() == 0 {
-                continue;
-            }
+        let mut unclaimed = self.seen.pages.resident(mapping.span);
+        for claim in self.claims_in(mapping.span) {
+            let resident = self.seen.pages.resident(claim.span.overlap(mapping.span));
+            unclaimed = unclaimed.saturating_sub(resident);
             match claim.what {
                 What::Heap(arena) => *heaps.entry(arena).or_default() += 1,
                 What::MappedChunk => chunks += 1,
@@ -56,7 +61,17 @@ impl<'a> Labels<'a> {
                 format!("the allocator's own data {}", mapping.file_name()).trim_end().into(),
             );
         }
+        let is_else_told = mapping.inode != 0 || !self.stacks(mapping).is_empty();
+        if chunks > 0 && unclaimed > 0 && !is_else_told {
+            parts.push("and other anonymous memory".into());
+        }
         parts
+    }
+
+    /// Claims do not overlap, or the account would not have taken them.
+    fn claims_in(&self, span: Span) -> impl Iterator<Item = &Claim> {
+        let first = self.claims.partition_point(|claim| claim.span.end <= span.start);
+        self.claims[first..].iter().take_while(move |claim| claim.span.start < span.end)
     }
 
     fn heap(&self, arena: usize, stretches: usize) -> String {
@@ -90,7 +105,7 @@ impl<'a> Labels<'a> {
 
     fn stacks(&self, mapping: &Mapping) -> Vec<String> {
         let threads = &self.seen.threads;
-        let here = |stack: heapwise_inspect::span::Span| stack.overlap(mapping.span).bytes() > 0;
+        let here = |stack: Span| stack.overlap(mapping.span).bytes() > 0;
         let own = threads.all.iter().filter(|thread| thread.stack.is_some_and(here));
         let mut parts: Vec<String> =
             own.map(|thread| format!("stack of thread {}", self.thread(thread.tid))).collect();
@@ -127,9 +142,7 @@ impl<'a> Labels<'a> {
     fn reserve(&self, mapping: &Mapping) -> String {
         let before = self.before(mapping);
         let behind_heap = before.is_some_and(|before| {
-            self.seen.heaps.claims.iter().any(|claim| {
-                matches!(claim.what, What::Heap(_)) && claim.span.overlap(before.span).bytes() > 0
-            })
+            self.claims_in(before.span).any(|claim| matches!(claim.what, What::Heap(_)))
         });
         let below_stack = self
             .seen
