@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bins, diff, doctor, explain, exporter, lab, maps, pages, replay, run, snapshot, tune, watch,
+    bins, diff, doctor, explain, export, exporter, lab, maps, pages, replay, run, snapshot, tune,
+    watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -50,6 +51,8 @@ pub enum Command {
     Maps(maps::MapsArgs),
     #[command(after_long_help = bins::HELP)]
     Bins(bins::BinsArgs),
+    #[command(after_long_help = export::HELP)]
+    Export(export::ExportArgs),
     #[command(after_long_help = exporter::HELP)]
     Exporter(exporter::ExporterArgs),
     #[command(after_long_help = snapshot::HELP)]

@@ -7,6 +7,7 @@ mod diff;
 mod doctor;
 mod exit;
 mod explain;
+mod export;
 mod exporter;
 mod failure;
 mod interrupt;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Maps(args) => maps::run(args),
         Command::Bins(args) => bins::run(args),
+        Command::Export(args) => export::run(args),
         Command::Exporter(args) => exporter::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Snapshot(args) => snapshot::run(args),
