@@ -178,3 +178,9 @@ pub(crate) fn load(byte: &AtomicU8) -> State {
 pub(crate) fn store(byte: &AtomicU8, state: State) {
     byte.store(state.0, Relaxed);
 }
+
+/// Stores `new`, if it is still `old`.
+#[inline]
+pub(crate) fn exchange(byte: &AtomicU8, old: State, new: State) -> bool {
+    byte.compare_exchange(old.0, new.0, Relaxed, Relaxed).is_ok()
+}
