@@ -4,6 +4,7 @@
 //! program), a bad memory access, or an input that takes forever.
 
 use crate::input::Input;
+use crate::reach;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -72,8 +73,10 @@ fn save_and_exit() -> ! {
                 BEGUN.load(Relaxed),
                 input.words.len()
             );
-            eprintln!("replay:   cargo run --profile fuzz -p heapwise-fuzz -- --replay {file}");
-            eprintln!("minimize: cargo run --profile fuzz -p heapwise-fuzz -- --minimize {file}");
+            let command = "cargo run --profile fuzz -p heapwise-fuzz --";
+            let of = if reach::is_kernel() { " --kernel" } else { "" };
+            eprintln!("replay:   {command}{of} --replay {file}");
+            eprintln!("minimize: {command}{of} --minimize {file}");
         }
         Err(error) => eprintln!("the input cannot be saved: {error}"),
     }

@@ -5,6 +5,8 @@
 //! cargo run --profile fuzz -p heapwise-fuzz -- --replay FILE     one input, again
 //! cargo run --profile fuzz -p heapwise-fuzz -- --minimize FILE   the same failure, shorter
 //! cargo run --profile fuzz -p heapwise-fuzz -- --trace           the trace reader, see trace.rs
+//! cargo run --profile fuzz -p heapwise-fuzz -- --kernel …        any of the first three: pages
+//!                                                                and slabs, see kernel.rs
 //! fuzz/guided --seconds 20                                       with compiled-in counters
 //! ```
 //! An input is a simulated program (see `input.rs`) for the world of
@@ -16,6 +18,7 @@
 mod counters;
 mod crash;
 mod input;
+mod kernel;
 mod minimize;
 mod reach;
 mod search;
@@ -26,9 +29,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-const USAGE: &str = "usage: heapwise-fuzz [--seconds N] [--seed N] [--corpus DIR]
-       heapwise-fuzz --replay FILE
-       heapwise-fuzz --minimize FILE
+const USAGE: &str = "usage: heapwise-fuzz [--kernel] [--seconds N] [--seed N] [--corpus DIR]
+       heapwise-fuzz [--kernel] --replay FILE
+       heapwise-fuzz [--kernel] --minimize FILE
        heapwise-fuzz --trace [--seconds N] [--seed N]
        heapwise-fuzz --trace-replay FILE";
 
@@ -47,6 +50,10 @@ fn task() -> Option<Task> {
     while let Some(flag) = arguments.next() {
         if flag == "--trace" {
             trace = true;
+            continue;
+        }
+        if flag == reach::KERNEL {
+            reach::set_kernel();
             continue;
         }
         let value = arguments.next()?;

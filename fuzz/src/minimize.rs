@@ -4,6 +4,7 @@
 
 use crate::crash::save;
 use crate::input::Input;
+use crate::reach;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +17,7 @@ pub fn minimize(file: &Path) -> io::Result<()> {
     let fails = |input: &Input| -> io::Result<bool> {
         std::fs::write(&scratch, input.bytes())?;
         let status = Command::new(std::env::current_exe()?)
+            .args(reach::is_kernel().then_some(reach::KERNEL))
             .arg("--replay")
             .arg(&scratch)
             .stdout(Stdio::null())
@@ -53,7 +55,11 @@ pub fn minimize(file: &Path) -> io::Result<()> {
     let kept = save(&best, folder)?;
     println!("{} operations: {}", best.words.len(), kept.display());
     for word in &best.words {
-        println!("    {:?}", heapwise_testkit::op::Op::decode(*word));
+        if reach::is_kernel() {
+            println!("    {word:#018x}");
+        } else {
+            println!("    {:?}", heapwise_testkit::op::Op::decode(*word));
+        }
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use heapwise_testkit::op::Op;
 use heapwise_testkit::os::Seen;
 use heapwise_testkit::setup::Setup;
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// The heap is checked after so many operations.
 const CHECK_EVERY: usize = 8;
@@ -22,33 +22,57 @@ const CHECK_EVERY: usize = 8;
 /// The features of a run.
 pub type Reached = BTreeSet<u32>;
 
-/// Runs an input; panics if the allocator fails.
+/// The flag that asks for the kernel half instead of the allocator.
+pub const KERNEL: &str = "--kernel";
+
+static IS_KERNEL: AtomicBool = AtomicBool::new(false);
+
+/// From now on inputs are run over the kernel half.
+pub fn set_kernel() {
+    IS_KERNEL.store(true, Relaxed);
+}
+
+/// Whether they are.
+pub fn is_kernel() -> bool {
+    IS_KERNEL.load(Relaxed)
+}
+
+/// Runs an input; panics if what it runs on fails.
 pub fn run(input: &Input) -> Reached {
     counters::reset();
     let mut reached = Reached::new();
+    if is_kernel() {
+        crate::kernel::run(input, &mut reached);
+    } else {
+        run_malloc(input, &mut reached);
+    }
+    counters::each(|edge, hits| _ = reached.insert(feature(7, edge as u32, doublings(hits))));
+    reached
+}
+
+fn run_malloc(input: &Input, reached: &mut Reached) {
     let world = World::new(Setup { max_bytes: 16 << 20, ..Setup::of_seed(input.seed) });
     world.alloc.os.trace();
     for (count, &word) in input.words.iter().enumerate() {
         let op = Op::decode(word);
         world.apply(op);
-        note_calls(&mut reached, op, &world.alloc.os.trace());
+        note_calls(reached, op, &world.alloc.os.trace());
         if count % CHECK_EVERY == 0 {
             world.check();
-            note_heap(&mut reached, &world);
+            note_heap(reached, &world);
         }
     }
     world.check();
     world.finish();
-    counters::each(|edge, hits| _ = reached.insert(feature(7, edge as u32, doublings(hits))));
-    reached
 }
 
 /// One number for a kind of feature, which one, and how much.
-fn feature(kind: u32, which: u32, much: u32) -> u32 {
+pub fn feature(kind: u32, which: u32, much: u32) -> u32 {
     kind << 28 | which << 5 | much
 }
 
-fn doublings(amount: usize) -> u32 {
+/// On a scale of doublings.
+pub fn doublings(amount: usize) -> u32 {
     amount.checked_ilog2().map_or(0, |log| log + 1).min(31)
 }
 
