@@ -213,14 +213,15 @@ impl Zone<'_> {
         }
     }
 
-    /// The block in use that covers a frame.
+    /// The block that covers a frame: in use, or in a per-CPU list and so free.
     fn block_over(&self, index: usize) -> Option<FreeError> {
         (1..=self.max_order).find_map(|order| {
             let head = index >> order << order;
             let state = self.map.get(head);
             let covers = state.is_head() && head + (1 << state.order().get()) > index;
-            let (head, order) = (self.map.pfn(head), state.order());
-            covers.then_some(FreeError::InsideBlock { head, order })
+            let inside = FreeError::InsideBlock { head: self.map.pfn(head), order: state.order() };
+            let error = if state.is_cached() { FreeError::DoubleFree } else { inside };
+            covers.then_some(error)
         })
     }
 }

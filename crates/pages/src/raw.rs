@@ -21,7 +21,9 @@ use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::mem::{align_of, needs_drop, size_of};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{
+    AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 /// A word of a slab: an address, a multiple of 8, that the slab heap vouches for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +48,16 @@ pub unsafe trait Memory {
     fn read(&self, at: Spot) -> u64;
     /// Writes a word.
     fn write(&self, at: Spot, value: u64);
+    /// Writes a word if it is still `old`, in one step; whether it was. Only heaps with
+    /// exact frees call it ([`SlabHeap::with_exact_frees`]). One that is not atomic will do
+    /// where one CPU works at a time.
+    fn exchange(&self, at: Spot, old: u64, new: u64) -> bool {
+        let same = self.read(at) == old;
+        if same {
+            self.write(at, new);
+        }
+        same
+    }
 }
 
 /// Memory that is mapped where the direct map says: plain loads and stores.
@@ -79,6 +91,14 @@ unsafe impl Memory for Direct {
         // SAFETY: as in `read`; a spot written to is in a free object or in the
         // slab's own words.
         unsafe { word.write_volatile(value) }
+    }
+
+    #[inline]
+    fn exchange(&self, at: Spot, old: u64, new: u64) -> bool {
+        let word = ptr::with_exposed_provenance_mut::<u64>(at.0 as usize);
+        // SAFETY: as in `write`; other CPUs that free the same object exchange, too, and
+        // its holder has no business there any more.
+        unsafe { AtomicU64::from_ptr(word) }.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
     }
 }
 

@@ -115,6 +115,8 @@ fn misuse_is_refused() {
     assert_eq!(free(&mut cpu, 2047, 0), Err(FreeError::DoubleFree));
     free(&mut cpu, pfn.get(), 2).unwrap();
     assert_eq!(free(&mut cpu, pfn.get(), 2), Err(FreeError::DoubleFree));
+    // The block waits in the list: no frame of it is in use any more.
+    assert_eq!(free(&mut cpu, pfn.get() + 1, 0), Err(FreeError::DoubleFree));
     check(&pages);
 }
 

@@ -156,6 +156,11 @@ unsafe impl Memory for Words {
     fn write(&self, at: Spot, value: u64) {
         self.0[((at.addr() - PAGE_OFFSET) / 8) as usize].store(value, Relaxed);
     }
+
+    fn exchange(&self, at: Spot, old: u64, new: u64) -> bool {
+        let word = &self.0[((at.addr() - PAGE_OFFSET) / 8) as usize];
+        word.compare_exchange(old, new, Relaxed, Relaxed).is_ok()
+    }
 }
 
 /// One slab's frames, once.
@@ -212,6 +217,34 @@ fn objects_go_home_from_any_cpu() {
         assert_eq!(heap.in_use(id), Ok(0));
         heap.destroy(id).unwrap();
     });
+}
+
+/// Two CPUs free one object at once, with exact frees: one is told, whether it has a
+/// front or takes the lock.
+#[test]
+fn of_two_frees_of_an_object_one_is_told() {
+    for fronts in [14, 0] {
+        model(2, move || {
+            let heap = Arc::new(heap().with_exact_frees());
+            let id = heap.create(&CacheSpec::new("objects", 4096)).unwrap();
+            let mut mine = vec![Front::new(); 14];
+            let mut cpu = CpuSlab::new(&mut mine);
+            let at = heap.alloc(&mut cpu, id).unwrap();
+            let there = heap.clone();
+            let other = spawn(move || {
+                let mut theirs = vec![Front::new(); fronts];
+                let mut cpu = CpuSlab::new(&mut theirs);
+                let freed = there.free(&mut cpu, id, at).is_ok();
+                there.drain(&mut cpu);
+                freed
+            });
+            let here = heap.free(&mut cpu, id, at).is_ok();
+            assert!(here ^ other.join().unwrap());
+            heap.drain(&mut cpu);
+            assert_eq!(heap.in_use(id), Ok(0));
+            heap.destroy(id).unwrap();
+        });
+    }
 }
 
 /// In debug mode every free is checked under the lock: of two at once, one is told.

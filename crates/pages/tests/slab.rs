@@ -139,6 +139,32 @@ fn misuse_is_refused() {
     }
 }
 
+/// With exact frees all is as without, and a second free is refused as ever.
+#[test]
+fn exact_frees_are_frees() {
+    let (heap, frames) = world(1024);
+    let heap = heap.with_exact_frees();
+    let all = free_frames(&frames);
+    let (mut one, mut two) = (cpu(), cpu());
+    let gone = heap.create(&CacheSpec::new("gone", 64)).unwrap();
+    let id = heap.create(&CacheSpec::new("objects", 120)).unwrap();
+    for _ in 0..20 {
+        let objects: Vec<Virt> = (0..100).map(|_| heap.alloc(&mut one, id).unwrap()).collect();
+        for (nth, at) in objects.iter().enumerate() {
+            let (first, then) =
+                if nth % 2 == 0 { (&mut one, &mut two) } else { (&mut two, &mut one) };
+            assert_eq!(heap.free(first, gone, *at), Err(SlabError::WrongCache));
+            heap.free(first, id, *at).unwrap();
+            assert_eq!(heap.free(then, id, *at), Err(SlabError::DoubleFree));
+        }
+    }
+    heap.drain(&mut one);
+    heap.drain(&mut two);
+    heap.destroy(gone).unwrap();
+    heap.destroy(id).unwrap();
+    assert_eq!(free_frames(&frames), all);
+}
+
 /// Freed by another CPU, given out again there; the drained rest goes home.
 #[test]
 fn any_cpu_may_free() {

@@ -81,6 +81,11 @@ impl Front {
         pushed
     }
 
+    /// Whether [`push`](Self::push) will keep one more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.warm == 0 || self.len < self.shape.limit.min(CAPACITY as u32)
+    }
+
     /// Keeps an object below the warm one; `false` if it holds all it may.
     #[inline]
     pub(crate) fn push_stack(&mut self, addr: u64) -> bool {

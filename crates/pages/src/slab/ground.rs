@@ -182,6 +182,15 @@ impl<M: Memory, P> Ground<'_, M, P> {
         info.is_of(cache) && shape.is_object(base, addr) && !self.looks_free(base, addr, shape)
     }
 
+    /// Marks a live object as waiting in a front, unless another CPU has marked it.
+    pub(crate) fn claim(&self, base: u64, shape: &Shape, addr: u64) -> bool {
+        let at = addr + u64::from(shape.free_at);
+        let value = self.read(at);
+        let shown = self.harden(at, value);
+        let live = shown > IN_FRONT && shown.wrapping_sub(base) >= shape.bytes();
+        live && self.memory.exchange(Spot(at), value, self.harden(at, IN_FRONT))
+    }
+
     /// Checks a free from top to bottom: cache, place, state. The slab's head frame.
     pub(crate) fn check_free(
         &self,
