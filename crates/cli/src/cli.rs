@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bins, diff, doctor, explain, export, exporter, lab, maps, pages, replay, run, snapshot, tune,
-    watch,
+    bins, diff, doctor, explain, export, exporter, html, lab, maps, pages, replay, run, snapshot,
+    tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -63,6 +63,8 @@ pub enum Command {
     Replay(replay::ReplayArgs),
     #[command(after_long_help = tune::HELP)]
     Tune(tune::TuneArgs),
+    #[command(after_long_help = html::HELP)]
+    Report(html::ReportArgs),
     #[command(after_long_help = watch::help())]
     Watch(watch::WatchArgs),
     #[command(after_long_help = DOCTOR_HELP)]

@@ -10,6 +10,7 @@ mod explain;
 mod export;
 mod exporter;
 mod failure;
+mod html;
 mod interrupt;
 mod lab;
 mod library;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Snapshot(args) => snapshot::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Tune(args) => tune::run(args),
+        Command::Report(args) => html::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),

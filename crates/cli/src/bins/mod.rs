@@ -91,7 +91,8 @@ fn row(name: String, held: Count, flaws: Option<usize>) -> Vec<String> {
     vec![name, count(held.chunks as u64), bytes(held.bytes as u64), state]
 }
 
-fn rows(arena: &ArenaSummary) -> Vec<Vec<String>> {
+/// What an arena has, a list a line: name, chunks, bytes, state.
+pub fn rows(arena: &ArenaSummary) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for cache in &arena.caches {
         let owner = cache.tid.map_or("no thread".into(), |tid| format!("thread {tid}"));
@@ -112,7 +113,8 @@ fn rows(arena: &ArenaSummary) -> Vec<Vec<String>> {
     rows
 }
 
-fn cache_rows(cache: &CacheSummary) -> Vec<Vec<String>> {
+/// What a thread's cache has, in the same columns.
+pub fn cache_rows(cache: &CacheSummary) -> Vec<Vec<String>> {
     let mut rows: Vec<_> =
         cache.classes.iter().map(|(size, held)| row(class(*size), *held, None)).collect();
     rows.push(row("all".into(), cache.held, None));

@@ -1,8 +1,8 @@
 //! `heapwise explain`: why is the RSS of this process what it is?
 
 pub mod advice;
-mod holders;
-mod json;
+pub mod holders;
+pub mod json;
 pub mod text;
 pub mod words;
 
@@ -76,9 +76,12 @@ impl FromStr for Pause {
 /// What is told beside the account.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
-    holders: bool,
-    bytes: bool,
-    classes: bool,
+    /// The chunks that hold up memory.
+    pub holders: bool,
+    /// What those begin with.
+    pub bytes: bool,
+    /// Live chunks by size class.
+    pub classes: bool,
 }
 
 /// What stands below the options.

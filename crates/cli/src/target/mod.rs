@@ -66,6 +66,7 @@ pub enum Kind {
 }
 
 /// A look, and how to ask for another one.
+#[derive(Clone)]
 pub struct Look {
     /// What was seen.
     pub seen: Survey,
@@ -97,6 +98,19 @@ impl TargetArgs {
             let seen = Target::Process(pid).look(options)?;
             tell(&Look { seen, typed: typed.clone(), kind: Kind::Command })
         })
+    }
+}
+
+impl TargetArgs {
+    /// What is named, if no program is to be run.
+    pub fn named(&self) -> Result<Option<Target>, Failure> {
+        let word = self.target.as_deref();
+        word.map(|word| Ok(Target::of(word)?.with_sysroot(&self.sysroot))).transpose()
+    }
+
+    /// The name as a user types it.
+    pub fn typed(&self) -> String {
+        self.target.as_deref().map(quoted).unwrap_or_default()
     }
 }
 

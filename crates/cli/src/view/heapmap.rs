@@ -19,7 +19,6 @@ pub const fn name(state: PageState) -> &'static str {
 }
 
 /// A sentence for a legend.
-#[allow(dead_code, reason = "for the page")]
 pub const fn meaning(state: PageState) -> &'static str {
     match state {
         PageState::Live => "mostly live",

@@ -138,7 +138,6 @@ impl Part {
 
     /// Colours of a page, on light and on dark ground. Neighbours in the stack differ in
     /// lightness too, for eyes that tell hues apart badly and for printers.
-    #[allow(dead_code, reason = "for the page")]
     pub const fn css(self) -> (&'static str, &'static str) {
         match self {
             Self::Files => ("#aab4c0", "#5b6673"),

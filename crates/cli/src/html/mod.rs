@@ -1,0 +1,105 @@
+//! `heapwise report`: one page about the memory of a process, complete in itself.
+//!
+//! ```text
+//! TARGET ──► looks ──► Document ──► sections, a file each ──► page: one HTML file
+//!                                   text and tables by maud, which escapes all that it is given
+//!                                   data beside it as JSON, for page.js (assets)
+//! ```
+//! All words and tables stand in the file: without a script nothing is missing but the
+//! map's zoom and the figures under the pointer. Nothing is fetched, and a policy in the
+//! page forbids it. The same snapshots give the same bytes.
+//!
+//! A new section is a file in `sections` with one function from [`Document`] to
+//! [`Section`](sections::Section), and a line in its list.
+
+mod document;
+mod page;
+mod parts;
+mod sections;
+mod source;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use self::document::Document;
+use crate::exit;
+use crate::failure::{Failure, OURS};
+use crate::snapshot;
+use crate::target::TargetArgs;
+use crate::units::bytes;
+
+/// Write one self-contained HTML page about the memory of a process, for a colleague to open
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// File to write, - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    /// Look again and again for so long (30s, 5min), for the timeline; the last look is shown
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "command")]
+    duration: Option<Duration>,
+
+    /// With --for, look so often; longer where a look takes much
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
+    every: Duration,
+
+    /// Begin the timeline with earlier snapshots of the same process
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    since: Vec<PathBuf>,
+
+    /// Show what the chunks that hold up memory begin with: data of the program
+    #[arg(long)]
+    bytes: bool,
+}
+
+/// What stands below the options.
+pub const HELP: &str = "\
+Examples:
+  heapwise report redis-server -o redis.html
+          One look
+  heapwise report --for 30s --every 500ms 4711 -o server.html
+          With a timeline of half a minute
+  heapwise report after.hws --since before.hws between.hws -o day.html
+          Snapshots, in the order of their time
+  heapwise report -o job.html -- ./job
+          A program as it is when it ends
+
+The page needs no network, follows the system's light or dark, can be printed, and holds all its
+tables without a script. It tells addresses, paths, thread names and the command line of the process;
+of its data nothing, unless --bytes is given. The same snapshots give the same page.
+
+Exit code: as for heapwise explain; 125 if the file cannot be written.";
+
+/// Looks and writes.
+pub fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
+    let mut code = 0;
+    source::each(&args, |story| {
+        code = exit::of_survey(&story.look.seen);
+        let document = Document::new(&story, args.bytes);
+        write(&page::render(&document), &args)?;
+        Ok(code)
+    })?;
+    exit::code(code)
+}
+
+fn write(page: &str, args: &ReportArgs) -> anyhow::Result<()> {
+    if args.output.as_os_str() == "-" {
+        let mut out = std::io::stdout().lock();
+        out.write_all(page.as_bytes())?;
+        return Ok(out.flush()?);
+    }
+    snapshot::replace(&args.output, page.as_bytes())
+        .map_err(|error| Failure::new(OURS, format!("{}: {error:#}", args.output.display())))?;
+    crate::remark(&format!("{} in {}", bytes(page.len() as u64), args.output.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
