@@ -4,7 +4,7 @@ use heapwise_inspect::{Allocator, Depth};
 use maud::html;
 
 use super::Section;
-use crate::explain::words;
+use crate::explain::{advice, words};
 use crate::html::document::Document;
 use crate::html::parts::{bytes, of, percent};
 use crate::view::palette::Part;
@@ -22,7 +22,7 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
             @for also in &verdict.also { p { (words::sentence(also, seen)) } }
         }
         ul.actions {
-            @for action in words::actions(&verdict.main, document.look) { li { (action) } }
+            @for action in advice::actions(&verdict.main, document.look) { li { (action) } }
         }
         @if let Some(why) = limits(document) { p.warning role="note" { (why) } }
         dl.tiles {
