@@ -7,6 +7,7 @@
 //! cargo run --profile fuzz -p heapwise-fuzz -- --trace           the trace reader, see trace.rs
 //! cargo run --profile fuzz -p heapwise-fuzz -- --kernel …        any of the first three: pages
 //!                                                                and slabs, see kernel.rs
+//! cargo run --profile fuzz -p heapwise-fuzz -- --vm              the address spaces, see vm.rs
 //! fuzz/guided --seconds 20                                       with compiled-in counters
 //! ```
 //! An input is a simulated program (see `input.rs`) for the world of
@@ -23,6 +24,7 @@ mod minimize;
 mod reach;
 mod search;
 mod trace;
+mod vm;
 
 use input::Input;
 use std::path::PathBuf;
@@ -33,7 +35,9 @@ const USAGE: &str = "usage: heapwise-fuzz [--kernel] [--seconds N] [--seed N] [-
        heapwise-fuzz [--kernel] --replay FILE
        heapwise-fuzz [--kernel] --minimize FILE
        heapwise-fuzz --trace [--seconds N] [--seed N]
-       heapwise-fuzz --trace-replay FILE";
+       heapwise-fuzz --trace-replay FILE
+       heapwise-fuzz --vm [--seconds N] [--seed N]
+       heapwise-fuzz --vm-replay FILE";
 
 /// What the command line asks for.
 enum Task {
@@ -42,10 +46,12 @@ enum Task {
     Minimize(PathBuf),
     Trace { seconds: u64, seed: u64 },
     TraceReplay(PathBuf),
+    Vm { seconds: u64, seed: u64 },
+    VmReplay(PathBuf),
 }
 
 fn task() -> Option<Task> {
-    let (mut seconds, mut seed, mut corpus, mut trace) = (20, 0, None, false);
+    let (mut seconds, mut seed, mut corpus, mut trace, mut vm) = (20, 0, None, false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         if flag == "--trace" {
@@ -56,6 +62,10 @@ fn task() -> Option<Task> {
             reach::set_kernel();
             continue;
         }
+        if flag == "--vm" {
+            vm = true;
+            continue;
+        }
         let value = arguments.next()?;
         match flag.as_str() {
             "--seconds" => seconds = value.parse().ok()?,
@@ -63,9 +73,13 @@ fn task() -> Option<Task> {
             "--corpus" => corpus = Some(value.into()),
             "--replay" => return Some(Task::Replay(value.into())),
             "--trace-replay" => return Some(Task::TraceReplay(value.into())),
+            "--vm-replay" => return Some(Task::VmReplay(value.into())),
             "--minimize" => return Some(Task::Minimize(value.into())),
             _ => return None,
         }
+    }
+    if vm {
+        return Some(Task::Vm { seconds, seed });
     }
     if trace {
         return Some(Task::Trace { seconds, seed });
@@ -89,6 +103,17 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Task::TraceReplay(file) => match trace::replay(&file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                ExitCode::from(2)
+            }
+        },
+        Task::Vm { seconds, seed } => {
+            vm::search(Duration::from_secs(seconds), seed);
+            ExitCode::SUCCESS
+        }
+        Task::VmReplay(file) => match vm::replay(&file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{}: {error}", file.display());

@@ -160,6 +160,10 @@ impl<T: PageTable> Mm<T> {
             }
             return self.add_between(env, target, found);
         }
+        let splits = u32::from(!at_start) + u32::from(!at_end);
+        if env.nodes.free_nodes() < splits {
+            return Err(Error::OutOfVmas);
+        }
         let mut id = id;
         if !at_start {
             id = self.split_counted(env, id, span.start)?;
