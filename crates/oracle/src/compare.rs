@@ -7,6 +7,7 @@
 //!            change since the start, since the program itself is not in the model
 //! ```
 
+use crate::generate::{AREA, AREA_BYTES};
 use crate::host::{Answer, Look, Run};
 use crate::op::Step;
 use crate::ours;
@@ -42,6 +43,28 @@ impl Inodes {
         let nth = *self.0.entry(words[4].to_owned()).or_insert(known);
         format!("{} {} {} object {nth} {}", words[0], words[1], words[2], words[5..].join(" "))
     }
+}
+
+/// Of `smaps`, what scripts map at fixed places: the program itself has pages that are
+/// not in the model. Without [`HugePageEligible`] and [`LazyFreeLater`].
+///
+/// [`HugePageEligible`]: crate::exception::Exception::HugePageEligible
+/// [`LazyFreeLater`]: crate::exception::Exception::LazyFreeLater
+fn script_part(smaps: &str) -> String {
+    let mut inside = false;
+    let mut part = String::new();
+    for line in smaps.lines() {
+        let range = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        if let Some(start) = range.and_then(|range| u64::from_str_radix(range.0, 16).ok()) {
+            inside = (AREA..AREA + AREA_BYTES).contains(&start);
+        }
+        let excepted = line.starts_with("THPeligible:") || line.starts_with("LazyFree:");
+        if inside && !excepted {
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    part
 }
 
 const EXACT: [&str; 5] = ["VmSize:", "VmData:", "VmStk:", "VmExe:", "VmLib:"];
@@ -91,7 +114,11 @@ impl<'r> Comparison<'r> {
             return Some(format!("host returns {:#x}, ours {:#x}", host.result, ours.result));
         }
         let (Some(host), Some(ours)) = (&host.look, &ours.look) else { return None };
-        let (host_maps, ours_maps) = (self.host.normal(&host.maps), self.ours.normal(&ours.maps));
+        let (host_maps, ours_maps) = if ours.maps.contains("VmFlags:") {
+            (self.host.normal(&script_part(&host.maps)), self.ours.normal(&script_part(&ours.maps)))
+        } else {
+            (self.host.normal(&host.maps), self.ours.normal(&ours.maps))
+        };
         if host_maps != ours_maps {
             let only = |these: &[String], those: &[String]| {
                 let lines = these.iter().filter(|line| !those.contains(line));

@@ -6,17 +6,19 @@
 //!   heap          4 MiB above its start
 //! ```
 //! No step may hurt the child itself: ranges that touch one of its first mappings are
-//! drawn again. Left out: execute-only mappings (hosts with protection keys give them one,
-//! and its number is part of the VMA's flags), addresses below `mmap_min_addr` (the
-//! child's privileges decide), advice on huge pages (whether a huge page is free is chance).
+//! drawn again, and so is what falls under an [`Exception`].
 
+use crate::exception::Exception;
 use crate::op::{Op, Step};
 use crate::ours::Ours;
 use crate::rng::Rng;
 use heapwise_vm::Span;
 
 const PAGE: u64 = 4096;
-const AREA: u64 = 0x1000_0000_0000;
+/// Where scripts map at fixed places.
+pub const AREA: u64 = 0x1000_0000_0000;
+/// And how far.
+pub const AREA_BYTES: u64 = 1 << 40;
 const HUGE: u64 = 512;
 
 /// Makes a script.
@@ -33,7 +35,7 @@ impl Generator {
     /// For a seed; `first` are the mappings that no step may touch.
     pub fn new(seed: u64, first: Vec<Span>) -> Self {
         let mut rng = Rng::new(seed);
-        let forks = rng.one_in(3);
+        let forks = rng.one_in(2);
         Self { rng, first, who: 0, forked: false, forks, limited: false }
     }
 
@@ -59,18 +61,17 @@ impl Generator {
             let end = at.saturating_add(bytes.max(1)).saturating_add(PAGE);
             self.first.iter().all(|span| span.start.get() >= end || span.end.get() <= at)
         };
-        // Nothing is faulted in that neither side has the memory for.
-        let modest = |bytes: u64| bytes <= 8 << 20;
+        if Exception::of(op).is_some() {
+            return false;
+        }
         match *op {
-            Op::Mmap { length, flags, .. } if flags & 0x8000 != 0 && !modest(length) => false,
-            Op::Madvise(_, length, 22 | 23) if !modest(length) => false,
             Op::Mmap { at, length, flags, .. } => flags & 0x10_0010 == 0 || free(at, length),
             Op::Munmap(at, length) | Op::Mprotect(at, length, _) | Op::Madvise(at, length, _) => {
                 free(at, length)
             }
             Op::Mremap { at, old, new, to, .. } => free(at, old.max(new)) && free(to, new),
             Op::Read(at) | Op::Write(at, _) => free(at, 8),
-            Op::Brk(_) | Op::Limit(..) | Op::Memfd(..) | Op::Fork | Op::Look => true,
+            Op::Brk(_) | Op::Limit(..) | Op::Memfd(..) | Op::Fork | Op::Look | Op::Smaps => true,
         }
     }
 
@@ -86,11 +87,12 @@ impl Generator {
             37..=47 => self.mremap(ours),
             48..=59 => {
                 let (at, length) = self.range(ours);
-                Op::Mprotect(at, length, self.rng.pick(&[0, 1, 1, 3, 3, 3, 2, 5, 7]))
+                Op::Mprotect(at, length, self.rng.pick(&[0, 1, 1, 3, 3, 3, 2, 4, 5, 7]))
             }
             60..=70 => {
                 let (at, length) = self.range(ours);
-                let advice = [0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 16, 17, 18, 19, 22, 23, 99];
+                let advice =
+                    [14, 15, 0, 1, 2, 3, 4, 4, 4, 8, 8, 10, 11, 16, 17, 18, 19, 22, 23, 99];
                 Op::Madvise(at, length, self.rng.pick(&advice))
             }
             71..=79 => Op::Read(self.word(ours)),
@@ -100,7 +102,7 @@ impl Generator {
             }
             96 => self.limit(),
             97 if !self.forked => Op::Memfd(self.rng.below(3), 1 + self.rng.below(24)),
-            98 if self.forks && !self.forked && self.who == 0 => Op::Fork,
+            98..=99 if self.forks && !self.forked => Op::Fork,
             _ => Op::Write(self.word(ours), 1),
         }
     }

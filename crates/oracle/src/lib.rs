@@ -9,6 +9,7 @@
 //! access ends, every line of `/proc/self/maps`, the sizes and resident sizes in `status`.
 
 pub mod compare;
+pub mod exception;
 pub mod generate;
 pub mod host;
 pub mod op;

@@ -58,6 +58,8 @@ pub enum Op {
     Fork,
     /// Reads `/proc/self/maps` and `status`, and nothing else.
     Look,
+    /// The same with `smaps`, which has all of `maps` and more.
+    Smaps,
 }
 
 /// A step of one of the two processes.
@@ -94,6 +96,7 @@ impl Step {
             Op::Memfd(nth, pages) => (9, [nth, pages, 0, 0, 0, 0]),
             Op::Fork => (10, [0; 6]),
             Op::Look => (11, [0; 6]),
+            Op::Smaps => (12, [0; 6]),
         };
         let who = self.who | if self.blind { 1 << 8 } else { 0 };
         [who, code, a[0], a[1], a[2], a[3], a[4], a[5]]
@@ -115,6 +118,7 @@ impl Step {
             9 => Op::Memfd(a, b),
             10 => Op::Fork,
             11 => Op::Look,
+            12 => Op::Smaps,
             _ => return None,
         };
         Some(Self { who: who & 1, op, blind: who & 1 << 8 != 0 })

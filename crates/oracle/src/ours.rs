@@ -276,7 +276,10 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
     /// Does a step and looks.
     pub fn step(&mut self, step: &Step) -> Answer {
         let result = self.run(step);
-        let look = (!step.blind).then(|| self.look(step.who));
+        let mut look = (!step.blind).then(|| self.look(step.who));
+        if let (Op::Smaps, Some(look)) = (step.op, &mut look) {
+            look.maps = self.smaps(step.who);
+        }
         Answer { result, look }
     }
 
@@ -285,6 +288,13 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
         let mm = &self.spaces[who as usize];
         let maps = render::Maps { mm, nodes: &self.nodes, files: &self.files }.to_string();
         Look { maps, status: render::Status(mm).to_string() }
+    }
+
+    /// What `/proc/PID/smaps` would show.
+    pub fn smaps(&self, who: u64) -> String {
+        let mm = &self.spaces[who as usize];
+        let (nodes, files, frames) = (&self.nodes, &self.files, &self.frames);
+        render::Smaps { mm, nodes, files, frames }.to_string()
     }
 
     fn run(&mut self, step: &Step) -> i64 {
@@ -367,7 +377,7 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
                 }
                 Err(error) => errno(error),
             },
-            Op::Look | Op::Read(_) | Op::Write(..) | Op::Memfd(..) => 0,
+            Op::Look | Op::Smaps | Op::Read(_) | Op::Write(..) | Op::Memfd(..) => 0,
         }
     }
 

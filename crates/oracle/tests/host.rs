@@ -191,7 +191,9 @@ fn fork_copies_on_write() {
         Op::Madvise(AREA, 2 * PAGE, 4),
     ];
     for op in both {
-        script.push(Step { who: 1, ..Step::new(op) });
+        // Each stores its own.
+        let childs = if let Op::Write(at, value) = op { Op::Write(at, value + 100) } else { op };
+        script.push(Step { who: 1, ..Step::new(childs) });
         script.push(Step::new(op));
     }
     agree(STACK, &script);
@@ -337,4 +339,154 @@ fn the_number_of_mappings_is_limited() {
     script.push(Step::new(Op::Look));
     let results = agree(STACK, &script);
     assert!(results.contains(&-12), "the limit was not met");
+}
+
+#[test]
+fn the_break_beside_other_mappings() {
+    if !has_oracle() {
+        return;
+    }
+    let brk = ours::with_process(&initial(STACK), STACK, ours::NODES, |ours| ours.start_brk());
+    let at = |page: u64| brk + page * PAGE;
+    let results = agree(
+        STACK,
+        &steps(&[
+            mmap(at(10), 1, RW, PRIVATE | FIXED),
+            Op::Brk(at(9)),
+            Op::Brk(at(10)),
+            Op::Brk(at(9) - 100),
+            Op::Munmap(at(10), PAGE),
+            // One that grows down keeps its guard.
+            mmap(at(300), 1, RW, PRIVATE | FIXED | 0x100),
+            Op::Brk(at(43)),
+            Op::Brk(at(44)),
+            // Down over a foreign mapping, and through a hole.
+            mmap(at(20), 4, 1, 0x31),
+            Op::Brk(at(22)),
+            Op::Brk(at(43)),
+            Op::Munmap(at(30), 13 * PAGE),
+            Op::Brk(at(32)),
+            Op::Brk(at(29)),
+            Op::Mprotect(at(3), PAGE, 1),
+            Op::Brk(at(2) + 1),
+            Op::Brk(0),
+            Op::Brk(at(0)),
+        ]),
+    );
+    assert_eq!(results[1..3], [at(9) as i64, at(9) as i64]);
+    assert_eq!(results[6..8], [at(43) as i64, at(43) as i64]);
+    assert_eq!(results[12], at(43) as i64);
+}
+
+#[test]
+fn neighbours_merge_by_families_of_copies() {
+    if !has_oracle() {
+        return;
+    }
+    let page = |nth: u64| AREA + nth * PAGE;
+    let move_to = |from: u64, pages: u64, to: u64| Op::Mremap {
+        at: page(from),
+        old: pages * PAGE,
+        new: pages * PAGE,
+        flags: 3,
+        to: page(to),
+    };
+    agree(
+        STACK,
+        &steps(&[
+            // Two families, then what lies between: it joins one of them.
+            mmap(page(0), 2, RW, PRIVATE | FIXED),
+            mmap(page(4), 2, RW, PRIVATE | FIXED),
+            Op::Write(page(0), 1),
+            Op::Write(page(4), 1),
+            mmap(page(2), 2, RW, PRIVATE | FIXED),
+            // One family on both sides of a piece that goes and comes back.
+            mmap(page(20), 6, RW, PRIVATE | FIXED),
+            Op::Write(page(20), 1),
+            Op::Munmap(page(22), 2 * PAGE),
+            mmap(page(22), 2, RW, PRIVATE | FIXED),
+            // A family from a neighbour with other rights: equal rights merge later.
+            mmap(page(40), 3, RW, PRIVATE | FIXED),
+            Op::Mprotect(page(41), PAGE, 1),
+            Op::Write(page(40), 1),
+            Op::Write(page(42), 1),
+            Op::Mprotect(page(41), PAGE, 3),
+            // Untouched memory is as if mapped where it moves to; touched is not.
+            mmap(page(60), 2, RW, PRIVATE | FIXED),
+            mmap(page(80), 2, RW, PRIVATE | FIXED),
+            move_to(80, 2, 62),
+            mmap(page(80), 2, RW, PRIVATE | FIXED),
+            Op::Write(page(80), 1),
+            move_to(80, 2, 64),
+            move_to(64, 2, 80),
+            mmap(page(78), 2, RW, PRIVATE | FIXED),
+            Op::Munmap(page(0), 100 * PAGE),
+        ]),
+    );
+}
+
+#[test]
+fn a_childs_families_are_its_own() {
+    if !has_oracle() {
+        return;
+    }
+    let child = |op| Step { who: 1, ..Step::new(op) };
+    let mut script = steps(&[
+        Op::Memfd(0, 9),
+        map_file(AREA, 30, RW, 0x12, 4),
+        Op::Mprotect(AREA + 27 * PAGE, 2 * PAGE, 0),
+        // Behind the file's end: a family all the same.
+        Op::Write(AREA + 26 * PAGE, 1),
+        mmap(AREA + 64 * PAGE, 4, RW, PRIVATE | FIXED),
+        Op::Write(AREA + 64 * PAGE, 1),
+        Op::Fork,
+    ]);
+    script.extend([
+        child(Op::Mprotect(AREA + 27 * PAGE, PAGE, 5)),
+        child(Op::Mprotect(AREA + 25 * PAGE, 2 * PAGE, 5)),
+        child(mmap(AREA + 68 * PAGE, 4, RW, PRIVATE | FIXED)),
+        Step::new(mmap(AREA + 68 * PAGE, 4, RW, PRIVATE | FIXED)),
+        child(Op::Mprotect(AREA + 66 * PAGE, PAGE, 1)),
+        child(Op::Mprotect(AREA + 66 * PAGE, PAGE, 3)),
+    ]);
+    let results = agree(STACK, &script);
+    assert_eq!(results[3], signal_result(7, 2));
+}
+
+#[test]
+fn smaps_line_by_line() {
+    if !has_oracle() {
+        return;
+    }
+    let mut script = steps(&[
+        Op::Memfd(0, 20),
+        mmap(AREA, 8, RW, PRIVATE | FIXED),
+        mmap(AREA + 8 * PAGE, 2, 1, PRIVATE | FIXED | 0x4000),
+        map_file(AREA + 16 * PAGE, 20, RW, 0x11, 0),
+        map_file(AREA + 40 * PAGE, 20, RW, 0x12, 0),
+        mmap(AREA + 64 * PAGE, 2, 7, PRIVATE | FIXED | 0x100),
+        Op::Write(AREA, 1),
+        Op::Write(AREA + PAGE, 1),
+        Op::Read(AREA + 2 * PAGE),
+        Op::Read(AREA + 8 * PAGE),
+        Op::Write(AREA + 16 * PAGE, 1),
+        Op::Write(AREA + 18 * PAGE, 1),
+        Op::Read(AREA + 40 * PAGE),
+        Op::Write(AREA + 41 * PAGE, 1),
+        Op::Madvise(AREA + PAGE, PAGE, 8),
+        Op::Madvise(AREA + 4 * PAGE, PAGE, 1),
+        Op::Madvise(AREA + 5 * PAGE, PAGE, 2),
+        Op::Madvise(AREA + 6 * PAGE, PAGE, 10),
+        Op::Madvise(AREA + 7 * PAGE, PAGE, 16),
+        Op::Madvise(AREA + 20 * PAGE, PAGE, 16),
+        Op::Madvise(AREA + 3 * PAGE, PAGE, 18),
+        Op::Smaps,
+        Op::Fork,
+        Op::Smaps,
+    ]);
+    for op in [Op::Smaps, Op::Write(AREA, 2), Op::Read(AREA + 16 * PAGE), Op::Smaps] {
+        script.push(Step { who: 1, ..Step::new(op) });
+    }
+    script.push(Step::new(Op::Smaps));
+    agree(STACK, &script);
 }

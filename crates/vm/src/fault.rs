@@ -216,12 +216,15 @@ impl<T: PageTable> Mm<T> {
                 return Ok(Fault::Mapped(around.saturating_sub(1)));
             }
         }
+        if write && private {
+            // Before anything can fail, as in Linux.
+            self.join_family(env, id);
+        }
         let pfn = env.files.load(file, index, env.frames).map_err(|error| match error {
             LoadError::BeyondEnd => FaultError::BeyondFile,
             LoadError::OutOfMemory => FaultError::OutOfMemory,
         })?;
         if write && private {
-            self.join_family(env, id);
             self.give_frame(env, page, vma.flags, Some(pfn))?;
             return Ok(Fault::Copied);
         }

@@ -245,7 +245,7 @@ fn run(op: Op) -> i64 {
             unsafe { MEMFDS[nth as usize % 8] = file };
             call!(NR_FTRUNCATE, file, pages * 4096)
         }
-        Op::Fork | Op::Look => 0,
+        Op::Fork | Op::Look | Op::Smaps => 0,
     };
     result as i64
 }
@@ -312,7 +312,10 @@ fn run_script(count: usize) {
             result = 0;
         }
         send(&result.to_le_bytes());
-        if !step.blind {
+        if step.op == Op::Smaps {
+            send_file(c"/proc/self/smaps");
+            send_file(c"/proc/self/status");
+        } else if !step.blind {
             look();
         }
         if let Some(next) = who_at(nth + 1).filter(|next| *next != who) {
