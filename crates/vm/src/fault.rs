@@ -161,7 +161,10 @@ impl<T: PageTable> Mm<T> {
         if let Some(from) = copied {
             env.frames.copy(from, pfn);
         }
-        let bits = EntryBits::of_prot(flags.prot()).with(EntryBits::ANON).with(EntryBits::DIRTY);
+        let bits = EntryBits::of_prot(flags.prot())
+            .with(EntryBits::ANON)
+            .with(EntryBits::DIRTY)
+            .with(EntryBits::ACCESSED);
         if let Err(error) = self.table.set(page, Entry { pfn, bits }) {
             env.frames.release(pfn);
             return Err(error.into());
@@ -183,6 +186,9 @@ impl<T: PageTable> Mm<T> {
         if sole || vma.flags.has(VmFlags::SHARED) {
             let bits = entry.bits.allowing(vma.flags.prot()).without(EntryBits::LAZY);
             self.table.set(page, entry.with_bits(bits.with(EntryBits::DIRTY)))?;
+            if let (Backing::File(file), false) = (vma.backing, sole) {
+                env.files.mark_dirty(file, vma.offset_at(page));
+            }
             return Ok(Fault::Reused);
         }
         self.join_family(env, id);
@@ -242,7 +248,8 @@ impl<T: PageTable> Mm<T> {
         write: bool,
     ) -> Result<(), FaultError> {
         let shmem = env.files.kind(file) == FileKind::Shmem;
-        let mut bits = EntryBits::of_prot(vma.flags.prot());
+        // As on x86, what is mapped counts as touched, even around a fault.
+        let mut bits = EntryBits::of_prot(vma.flags.prot()).with(EntryBits::ACCESSED);
         if shmem {
             bits = bits.with(EntryBits::SHMEM);
         }
@@ -254,6 +261,9 @@ impl<T: PageTable> Mm<T> {
             bits = bits.without(EntryBits::WRITE);
         }
         self.table.set(page, Entry { pfn, bits })?;
+        if write {
+            env.files.mark_dirty(file, vma.offset_at(page));
+        }
         env.frames.share(pfn);
         self.rss.add(bits);
         Ok(())

@@ -77,6 +77,18 @@ pub trait Files {
     /// returns the pages of commitment that it gives back.
     fn close(&mut self, file: FileId, frames: &mut dyn Frames) -> u64;
 
+    /// A store reached a page, or may have: called when one faults, and again when a
+    /// dirty entry is taken out. What is written back to a disk has to know.
+    fn mark_dirty(&mut self, file: FileId, index: u64) {
+        let _ = (file, index);
+    }
+
+    /// Whether a page was marked so.
+    fn is_dirty(&self, file: FileId, index: u64) -> bool {
+        let _ = (file, index);
+        false
+    }
+
     /// New nameless shared memory, opened once. `accounted`: its pages were promised,
     /// and are to be given back when it goes. `None` if there is no room for it.
     fn create_shared(&mut self, pages: u64, accounted: bool) -> Option<FileId>;

@@ -93,7 +93,7 @@ impl<T: PageTable> Mm<T> {
             Advice::NoHugePage => vma.flags.without(VmFlags::HUGEPAGE) | VmFlags::NOHUGEPAGE,
             Advice::DontNeed if vma.flags.has(VmFlags::PFNMAP) => return Err(Error::Argument),
             Advice::DontNeed => {
-                self.zap(env, part);
+                self.zap(env, &vma, part);
                 return Ok(());
             }
             Advice::Free => return self.free_lazily(env, &vma, part),
@@ -143,7 +143,7 @@ impl<T: PageTable> Mm<T> {
                 }
                 let lazy = entry.bits.has(EntryBits::LAZY);
                 if lazy && !entry.bits.has(EntryBits::DIRTY) {
-                    self.zap(env, Span::page_of(page));
+                    self.zap(env, &vma, Span::page_of(page));
                     freed += 1;
                 }
                 at = page.up(PAGE_SIZE);

@@ -315,16 +315,22 @@ impl<T: PageTable> Mm<T> {
         self.events.flushed_pages += pages;
     }
 
-    /// Takes all pages of a span out: entries first, then every processor's memory of
-    /// them, then the frames. O(pages mapped there).
-    pub(crate) fn zap(&mut self, env: &mut Env<'_, '_>, span: Span) {
+    /// Takes all pages of a part of a VMA out: entries first, then every processor's
+    /// memory of them, then the frames. O(pages mapped there).
+    pub(crate) fn zap(&mut self, env: &mut Env<'_, '_>, vma: &Vma, span: Span) {
         let mut at = span.start;
         loop {
             let mut gone = [None::<Entry>; BATCH];
             let mut taken = 0;
             let from = at;
             for slot in &mut gone {
-                let Some((page, _)) = self.table.first(Span::new(at, span.end)) else { break };
+                let Some((page, entry)) = self.table.first(Span::new(at, span.end)) else { break };
+                if let Backing::File(file) = vma.backing
+                    && entry.bits.has(EntryBits::DIRTY)
+                    && !entry.bits.has(EntryBits::ANON)
+                {
+                    env.files.mark_dirty(file, vma.offset_at(page));
+                }
                 *slot = self.table.clear(page);
                 taken += 1;
                 at = page.up(heapwise_pages::PAGE_SIZE);
@@ -345,7 +351,7 @@ impl<T: PageTable> Mm<T> {
     /// Takes a VMA out, with its pages, its promise and its file.
     pub(crate) fn drop_vma(&mut self, env: &mut Env<'_, '_>, id: VmaId) {
         let vma = self.tree.remove(env.nodes, id);
-        self.zap(env, vma.span);
+        self.zap(env, &vma, vma.span);
         self.forget(env, &vma);
         close(env, &vma);
     }

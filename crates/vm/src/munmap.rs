@@ -73,7 +73,7 @@ impl<T: PageTable> Mm<T> {
             let rest = vma.part(Span::new(part.end, vma.span.end));
             self.tree.update(env.nodes, id, |it| *it = rest);
         }
-        self.zap(env, part);
+        self.zap(env, &vma, part);
         self.forget(env, &vma.part(part));
         Ok(())
     }

@@ -127,6 +127,20 @@ impl<'m, L: Lock<TableArena<'m>>> Files for Shmem<'_, '_, 'm, L> {
         Ok(pfn)
     }
 
+    fn mark_dirty(&mut self, file: FileId, index: u64) {
+        let Some(object) = self.object_mut(file) else { return };
+        if let Some(entry) = object.index.get(place(index)) {
+            let bits = entry.bits.with(EntryBits::DIRTY);
+            // An entry stands there: no table is missing.
+            let _ = object.index.set(place(index), entry.with_bits(bits));
+        }
+    }
+
+    fn is_dirty(&self, file: FileId, index: u64) -> bool {
+        let entry = self.object(file).and_then(|object| object.index.get(place(index)));
+        entry.is_some_and(|entry| entry.bits.has(EntryBits::DIRTY))
+    }
+
     fn open(&mut self, file: FileId) {
         if let Some(object) = self.object_mut(file) {
             object.opens = object.opens.saturating_add(1);

@@ -53,17 +53,20 @@ const PSS_SHIFT: u32 = 12;
 
 impl Resident {
     /// What is resident of one VMA. O(pages mapped).
-    pub fn of<T: PageTable>(mm: &Mm<T>, vma: &Vma, frames: &dyn Frames) -> Self {
+    pub fn of<T: PageTable>(mm: &Mm<T>, vma: &Vma, files: &dyn Files, frames: &dyn Frames) -> Self {
         let mut sum = Self::default();
         let mut at = vma.span.start;
         while let Some((page, entry)) = mm.table().first(Span::new(at, vma.span.end)) {
-            sum.add(entry, frames);
+            let file = vma.backing.file().filter(|_| !entry.bits.has(EntryBits::ANON));
+            let dirty = entry.bits.has(EntryBits::DIRTY)
+                || file.is_some_and(|file| files.is_dirty(file, vma.offset_at(page)));
+            sum.add(entry, dirty, frames);
             at = page.up(PAGE_SIZE);
         }
         sum
     }
 
-    fn add(&mut self, entry: Entry, frames: &dyn Frames) {
+    fn add(&mut self, entry: Entry, dirty: bool, frames: &dyn Frames) {
         if entry.bits.has(EntryBits::ZERO) {
             return;
         }
@@ -71,7 +74,6 @@ impl Resident {
         // A page of a file has the file for an owner, too.
         let mapped = frames.owners(entry.pfn).saturating_sub(u32::from(!private_copy)).max(1);
         let share = (PAGE_SIZE << PSS_SHIFT) / u64::from(mapped);
-        let dirty = entry.bits.has(EntryBits::DIRTY);
         self.rss += PAGE_SIZE;
         self.pss += share;
         *if private_copy {
@@ -195,7 +197,7 @@ impl<T: PageTable> fmt::Display for Smaps<'_, '_, T> {
             line(f, "Size", vma.span.bytes())?;
             line(f, "KernelPageSize", PAGE_SIZE)?;
             line(f, "MMUPageSize", PAGE_SIZE)?;
-            Resident::of(self.mm, vma, self.frames).write(f, false)?;
+            Resident::of(self.mm, vma, self.files, self.frames).write(f, false)?;
             writeln!(f, "THPeligible:           0")?;
             f.write_str("VmFlags: ")?;
             for (flag, letters) in LETTERS.iter().chain(&HUGE_LETTERS) {
@@ -214,10 +216,10 @@ pub struct SmapsRollup<'a, 'm, T>(pub Smaps<'a, 'm, T>);
 
 impl<T: PageTable> fmt::Display for SmapsRollup<'_, '_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Smaps { mm, nodes, frames, .. } = self.0;
+        let Smaps { mm, nodes, files, frames } = self.0;
         let mut all: Option<(Span, Resident)> = None;
         for vma in mm.vmas(nodes) {
-            let one = Resident::of(mm, vma, frames);
+            let one = Resident::of(mm, vma, files, frames);
             let (span, sum) = all.unwrap_or((vma.span, Resident::default()));
             all = Some((Span::new(span.start, vma.span.end), sum.plus(one)));
         }
