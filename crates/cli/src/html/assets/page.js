@@ -55,14 +55,6 @@
   addEventListener("scroll", follow, { passive: true });
   follow();
 
-  // ---- all of it on paper ---------------------------------------------------------------------
-  let closed = [];
-  addEventListener("beforeprint", () => {
-    closed = [...document.querySelectorAll("details:not([open])")];
-    closed.forEach((details) => { details.open = true; });
-  });
-  addEventListener("afterprint", () => closed.forEach((details) => { details.open = false; }));
-
   // ---- the time under the pointer -------------------------------------------------------------
   const timeline = data("timeline");
   const area = byId("timeline-area");
