@@ -228,6 +228,9 @@ fn limits_of_address_space_and_data() {
             Op::Mremap { at: AREA, old: PAGE, new: PAGE, flags: 5, to: 0 },
             Op::Limit(0, UNLIMITED),
             mmap(0, 1 << 23, RW, PRIVATE),
+            // A promise too much: private, what was there stays; shared, it is gone.
+            mmap(AREA, 1 << 34, RW, PRIVATE | FIXED),
+            mmap(AREA, 1 << 34, 0, 0x31),
         ]),
     );
     let enomem = -12;
@@ -421,6 +424,14 @@ fn neighbours_merge_by_families_of_copies() {
             move_to(64, 2, 80),
             mmap(page(78), 2, RW, PRIVATE | FIXED),
             Op::Munmap(page(0), 100 * PAGE),
+            // Between two families, the one above is joined.
+            mmap(page(0), 6, RW, PRIVATE | FIXED),
+            Op::Mprotect(page(0), 2 * PAGE, 7),
+            Op::Mprotect(page(4), 2 * PAGE, 7),
+            Op::Write(page(0), 1),
+            Op::Write(page(4), 1),
+            Op::Write(page(2), 1),
+            Op::Mprotect(page(2), 2 * PAGE, 7),
         ]),
     );
 }
@@ -489,4 +500,79 @@ fn smaps_line_by_line() {
     }
     script.push(Step::new(Op::Smaps));
     agree(STACK, &script);
+}
+
+#[test]
+fn large_mappings_are_placed_alike() {
+    if !has_oracle() {
+        return;
+    }
+    let huge = 512;
+    let file = |pages: u64, page: u64, flags: u64| map_file(0, pages, RW, flags, page);
+    agree(
+        STACK,
+        &steps(&[
+            Op::Memfd(0, 4 * huge),
+            mmap(0, 3, RW, PRIVATE),
+            mmap(0, huge, RW, PRIVATE),
+            mmap(0, 2 * huge, RW, PRIVATE),
+            mmap(0, 2 * huge + 1, RW, PRIVATE),
+            mmap(0, huge, RW, 0x21),
+            mmap(0, huge + 7, RW, 0x21),
+            mmap(0, huge - 1, RW, 0x21),
+            mmap(0, 3 * huge, RW, 0x21),
+            file(huge, 0, 1),
+            file(huge + 3, 0, 2),
+            file(2 * huge, 5, 1),
+            file(3 * huge, 5, 2),
+            file(huge + 1, huge - 1, 1),
+            // Moving asks for a place as mapping does.
+            mmap(AREA, 4, RW, PRIVATE | FIXED),
+            mmap(AREA + 4 * PAGE, 4, 0, PRIVATE | FIXED),
+            Op::Mremap { at: AREA, old: 4 * PAGE, new: huge * PAGE, flags: 1, to: 0 },
+            mmap(AREA, 4, RW, 0x31),
+            Op::Mremap { at: AREA, old: 4 * PAGE, new: huge * PAGE, flags: 1, to: 0 },
+            // In the first 2 GiB, and where no gap is wide enough from the top.
+            mmap(0, 3, RW, PRIVATE | 0x40),
+            mmap(0, huge, RW, PRIVATE | 0x40),
+            mmap(0, (0x7000_0000_0000 - 0x10_0000_0000) / PAGE, 0, PRIVATE | 0x4000),
+            mmap(0, (0x6000_0000_0000_u64) / PAGE, 0, PRIVATE | 0x4000),
+        ]),
+    );
+}
+
+#[test]
+fn what_dontunmap_leaves_is_as_new() {
+    if !has_oracle() {
+        return;
+    }
+    let page = |nth: u64| AREA + nth * PAGE;
+    let leave = |from: u64, pages: u64, to: u64| Op::Mremap {
+        at: page(from),
+        old: pages * PAGE,
+        new: pages * PAGE,
+        flags: 7,
+        to: page(to),
+    };
+    agree(
+        STACK,
+        &steps(&[
+            mmap(page(0), 4, RW, PRIVATE | FIXED),
+            Op::Write(page(1), 5),
+            leave(0, 4, 40),
+            Op::Read(page(1)),
+            Op::Read(page(41)),
+            // It has no family any more: it merges with whatever has one.
+            mmap(page(6), 2, RW, PRIVATE | FIXED),
+            Op::Write(page(6), 1),
+            mmap(page(4), 2, RW, PRIVATE | FIXED),
+            // A part keeps the family of the whole.
+            mmap(page(60), 4, RW, PRIVATE | FIXED),
+            Op::Write(page(60), 5),
+            leave(60, 2, 80),
+            mmap(page(56), 2, RW, PRIVATE | FIXED),
+            Op::Write(page(56), 1),
+            mmap(page(58), 2, RW, PRIVATE | FIXED),
+        ]),
+    );
 }

@@ -206,7 +206,14 @@ impl<T: PageTable> Mm<T> {
         if env.nodes.free_nodes() < nodes {
             return Err(Error::OutOfVmas);
         }
-        let created = self.shared_object(env, &mut vma, request)?;
+        let created = match self.shared_object(env, &mut vma, request) {
+            Err(Error::Commit) => {
+                // Linux asks for the object's promise last: what was there is gone.
+                self.unmap(env, vma.span)?;
+                return Err(Error::Commit);
+            }
+            created => created?,
+        };
         let result = self.unmap(env, vma.span).and_then(|()| self.add(env, vma));
         if let Some(object) = created {
             // Ours by creation; the VMA holds it now, or nobody.

@@ -209,3 +209,116 @@ fn every_refusal_names_its_cause() {
     assert_eq!(mm.mmap(&mut machine.env(), shared), Err(Error::Commit));
     finish(machine, vec![mm], before);
 }
+
+/// A program with an interpreter, started with this layout.
+fn exec(machine: &mut Machine, width: Width, aslr: Aslr, random: u64) -> (Space, FileId) {
+    let file = machine.files.create(FileKind::Regular, 8, "/bin/program").unwrap();
+    let segments = [
+        Segment { address: 0, offset: 0, file_bytes: 5000, memory_bytes: 5000, prot: Prot::RX },
+        Segment {
+            address: 0x3100,
+            offset: 0x2100,
+            file_bytes: 300,
+            memory_bytes: 9000,
+            prot: Prot::RW,
+        },
+    ];
+    let program = Image { file, segments: &segments, entry: 0x40, relocatable: true };
+    let start = Start {
+        program,
+        interpreter: Some(program),
+        argument_bytes: 20,
+        environment_bytes: 300,
+        vdso: true,
+    };
+    let mut mm = machine.space();
+    let mut seed = random;
+    let mut random = || {
+        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        seed ^ seed >> 31
+    };
+    mm.layout = Layout::new(width, aslr, &mm.limits, &mm.policy, &mut random);
+    mm.exec(&mut machine.env(), &start).unwrap();
+    (mm, file)
+}
+
+#[test]
+fn each_level_of_aslr_leaves_the_order_and_moves_more() {
+    let mut machine = Machine::new(1024);
+    let before = machine.free();
+    for (width, aslr) in [
+        (Width::Bits64, Aslr::Off),
+        (Width::Bits64, Aslr::Conservative),
+        (Width::Bits64, Aslr::Full),
+        (Width::Bits32, Aslr::Off),
+        (Width::Bits32, Aslr::Full),
+    ] {
+        let mut seen = std::collections::HashSet::new();
+        let mut breaks = std::collections::HashSet::new();
+        for seed in 0..8 {
+            let (mut mm, file) = exec(&mut machine, width, aslr, seed);
+            let bounds = mm.bounds;
+            let image_end = page_align(bounds.end_data.get() + 9000 - 300);
+            let order = [
+                bounds.start_code,
+                bounds.start_data,
+                bounds.end_data,
+                bounds.start_brk,
+                mm.layout.mmap_base,
+                bounds.start_stack,
+                bounds.arg_start,
+                bounds.env_start,
+                bounds.env_end,
+                mm.layout.task_size,
+            ];
+            assert!(order.is_sorted(), "{width:?} {aslr:?} {seed}: {order:?}");
+            let gap = bounds.start_brk.get() - image_end;
+            assert_eq!(gap == 0, aslr < Aslr::Full, "the break starts {gap} bytes above");
+            assert!(gap <= (if width == Width::Bits32 { 32 << 20 } else { 1 << 30 }) + PAGE);
+            let large = map(&mut machine, &mut mm, 512);
+            assert!(at(large) < mm.layout.mmap_base && at(large) > bounds.start_brk);
+            let grown = bounds.start_brk.up(1 << 20);
+            assert_eq!(mm.brk(&mut machine.env(), grown), grown);
+            seen.insert((bounds.start_code, bounds.start_stack, mm.layout.mmap_base));
+            breaks.insert(gap);
+            assert!(mm.is_sound(&machine.nodes));
+            mm.exit(&mut machine.env());
+            machine.files.close(file, &mut machine.frames);
+        }
+        // 28 bits are never twice the same in 8; 8 bits of a 32-bit program may be.
+        let enough = if aslr == Aslr::Off { 1..=1 } else { 5..=8 };
+        assert!(enough.contains(&seen.len()), "{width:?} {aslr:?}: {}", seen.len());
+        assert_eq!(breaks.len() > 1, aslr == Aslr::Full);
+    }
+    finish(machine, vec![], before);
+}
+
+#[test]
+fn strict_overcommit_counts_what_could_be_written() {
+    let mut machine = Machine::new(1024);
+    let before = machine.free();
+    machine.commit = Commit { admin_reserve: 0, ..Commit::new(Overcommit::Never, 400) };
+    let mut mm = machine.space();
+    let try_map = |machine: &mut Machine, mm: &mut Space, pages, prot| {
+        mm.mmap(&mut machine.env(), MapRequest::anonymous(pages * PAGE, prot))
+    };
+    // 200 pages may be promised, less a thirty-second of what the program has.
+    let readable = try_map(&mut machine, &mut mm, 300, Prot::READ).unwrap();
+    assert_eq!(machine.commit.committed, 0);
+    assert_eq!(try_map(&mut machine, &mut mm, 191, Prot::RW), Err(Error::Commit));
+    let start = try_map(&mut machine, &mut mm, 150, Prot::RW).unwrap();
+    let writable = mm.mprotect(&mut machine.env(), readable, 100 * PAGE, Prot::RW);
+    assert_eq!(writable, Err(Error::Commit));
+    let table = machine.table();
+    assert_eq!(mm.fork(&mut machine.env(), table).err(), Some(Error::Commit));
+    assert_eq!(machine.commit.committed, 150);
+    mm.munmap(&mut machine.env(), start.up(50 * PAGE), 100 * PAGE).unwrap();
+    assert_eq!(machine.commit.committed, 50);
+    let table = machine.table();
+    let child = mm.fork(&mut machine.env(), table).unwrap();
+    assert_eq!(machine.commit.committed, 100);
+    // MAP_NORESERVE is not honoured here.
+    let free = MapRequest::anonymous(200 * PAGE, Prot::RW).with(MapFlags::NORESERVE);
+    assert_eq!(mm.mmap(&mut machine.env(), free), Err(Error::Commit));
+    finish(machine, vec![mm, child], before);
+}
