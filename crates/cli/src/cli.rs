@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     bins, diff, doctor, explain, export, exporter, html, lab, maps, pages, replay, run, snapshot,
-    tune, watch,
+    trim, tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -67,6 +67,8 @@ pub enum Command {
     Report(html::ReportArgs),
     #[command(after_long_help = watch::help())]
     Watch(watch::WatchArgs),
+    #[command(after_long_help = trim::HELP)]
+    Trim(trim::TrimArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

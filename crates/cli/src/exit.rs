@@ -58,8 +58,8 @@ pub fn of_survey(survey: &Survey) -> u8 {
 pub fn failure(error: &Error) -> Failure {
     let code = match error {
         Error::NoSuchProcess(_) => NO_SUCH_PROCESS,
-        Error::NotPermitted { .. } => NOT_PERMITTED,
-        Error::Io { .. } => OURS,
+        Error::NotPermitted { .. } | Error::Traced { .. } => NOT_PERMITTED,
+        Error::Io { .. } | Error::Restless(_) => OURS,
     };
     Failure::new(code, error.to_string())
 }

@@ -23,6 +23,7 @@ mod run;
 mod snapshot;
 mod table;
 mod target;
+mod trim;
 mod tunables;
 mod tune;
 mod units;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Tune(args) => tune::run(args),
         Command::Report(args) => html::run(args),
         Command::Watch(args) => watch::run(args),
+        Command::Trim(args) => trim::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

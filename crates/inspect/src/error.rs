@@ -16,6 +16,15 @@ pub enum Error {
         /// What would help.
         remedy: String,
     },
+    /// It cannot be stopped, as somebody traces it.
+    Traced {
+        /// The process.
+        pid: u32,
+        /// Who traces it.
+        tracer: u32,
+    },
+    /// It makes threads faster than they can be stopped.
+    Restless(u32),
     /// Anything else.
     Io {
         /// What was to be read.
@@ -31,6 +40,13 @@ impl fmt::Display for Error {
             Self::NoSuchProcess(pid) => write!(f, "no process {pid}"),
             Self::NotPermitted { pid, what, remedy } => {
                 write!(f, "not permitted to read the {what} of process {pid}: {remedy}")
+            }
+            Self::Traced { pid, tracer } => write!(
+                f,
+                "process {pid} cannot be stopped: process {tracer} traces it already (a debugger, strace)"
+            ),
+            Self::Restless(pid) => {
+                write!(f, "process {pid} makes threads faster than they can be stopped")
             }
             Self::Io { what, source } => write!(f, "{what}: {source}"),
         }

@@ -27,6 +27,9 @@ pub struct Origin {
     pub taken_unix_ms: u64,
     /// How long the look took, nanoseconds.
     pub took_ns: u64,
+    /// How long the process was stopped for it, nanoseconds; none if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_ns: Option<u64>,
     /// When the process started, in clock ticks since boot: with its number, its identity.
     #[serde(default)]
     pub start_ticks: u64,
@@ -58,6 +61,7 @@ impl Origin {
             source: Source::Process,
             taken_unix_ms: unix_ms(SystemTime::now()),
             took_ns: 0,
+            pause_ns: None,
             start_ticks: start_time(pid).unwrap_or(0),
             command: words(&read(pid, "cmdline").unwrap_or_default()),
             executable: executable.to_string_lossy().into_owned(),

@@ -23,6 +23,7 @@ use crate::process::figures::{self, Figures, MappingFigures};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Memory;
 use crate::process::pages::Pages;
+use crate::process::stopped::while_stopped;
 use crate::process::threads::{self, Threads};
 use crate::recognise::{Glibc, Recognised, recognise};
 use crate::span::Span;
@@ -40,11 +41,14 @@ pub struct Options {
     pub first_bytes: bool,
     /// What the kernel's `smaps` says about each mapping; it walks all pages once more.
     pub mappings: bool,
+    /// Stop the process for the look, so that all figures are of one moment.
+    pub consistent: bool,
 }
 
 impl Options {
     /// Everything, as a snapshot keeps it.
-    pub const ALL: Self = Self { paint: true, bins: true, first_bytes: true, mappings: true };
+    pub const ALL: Self =
+        Self { paint: true, bins: true, first_bytes: true, mappings: true, consistent: false };
 }
 
 /// Whose heap it is.
@@ -165,12 +169,12 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
     let begun = Instant::now();
     let started = figures::start_time(pid)?;
     let page_bytes = page_bytes();
-    let mut seen = look(pid, options, page_bytes)?;
+    let mut seen = look_once(pid, options, page_bytes)?;
     for _ in 1..ATTEMPTS {
         if seen.depth != Depth::Partial {
             break;
         }
-        seen = look(pid, options, page_bytes)?;
+        seen = look_once(pid, options, page_bytes)?;
     }
     // The number may be somebody else's by now.
     if figures::start_time(pid)? != started {
@@ -186,6 +190,16 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
 pub(crate) fn page_bytes() -> usize {
     // SAFETY: takes a number, reads nothing of ours.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// With the process stopped, if that is wanted.
+fn look_once(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> {
+    if !options.consistent {
+        return look(pid, options, page_bytes);
+    }
+    let (mut seen, pause) = while_stopped(pid, || look(pid, options, page_bytes))?;
+    seen.origin.pause_ns = Some(pause.as_nanos() as u64);
+    Ok(seen)
 }
 
 fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> {

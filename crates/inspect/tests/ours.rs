@@ -3,8 +3,11 @@
 mod common;
 
 use common::{Target, library};
+use heapwise_inspect::control;
 use heapwise_inspect::heap::Kind;
 use heapwise_inspect::{Allocator, Depth, Options, ROWS, Row, Survey, survey};
+use heapwise_layout::control::Command;
+use heapwise_layout::settings::Setting;
 
 const SHAPES: [&str; 9] =
     ["holes", "pinned", "gaps", "lists", "live", "mapped", "foreign", "blocked", "threads"];
@@ -94,6 +97,39 @@ fn a_trim_returns_what_was_predicted() {
         assert!(predicted.abs_diff(measured) <= slack, "{shape}: {predicted} against {measured}");
         assert!(after.trim_gain() <= slack, "{shape}: {} left", after.trim_gain());
     }
+}
+
+/// As `heapwise trim --apply` does it: the program sleeps, and its helper may not stay.
+#[test]
+fn a_trim_asked_for_from_outside_returns_what_was_predicted() {
+    for shape in SHAPES {
+        let Some(target) = start(shape) else { return };
+        let before = look(&target);
+        let root = before.root.as_ref().expect("our heap");
+        let patience = std::time::Duration::from_secs(30);
+        let reply = control::request(target.pid(), root, Command::Trim, 0, patience, false)
+            .unwrap_or_else(|refusal| panic!("{shape}: {refusal}"));
+        assert_eq!(reply.left, 0, "{shape}");
+        let after = look(&target);
+        let predicted = before.trim_gain();
+        let measured = before.rss.saturating_sub(after.rss);
+        println!("{shape}: predicted {predicted}, measured {measured}");
+        // The helper's own stack has become resident meanwhile.
+        let slack = predicted / 100 + 12 * 4096;
+        assert!(predicted.abs_diff(measured) <= slack, "{shape}: {predicted} against {measured}");
+        assert!(after.trim_gain() <= slack, "{shape}: {} left", after.trim_gain());
+    }
+}
+
+#[test]
+fn the_settings_are_told() {
+    let Some(target) = start("mapped") else { return };
+    let root = look(&target).root.expect("our heap");
+    assert_eq!(root.settings.get(Setting::Purge), Some(0));
+    assert_eq!(root.settings.get(Setting::PurgeHelper), Some(0));
+    assert!(root.settings.get(Setting::MmapThreshold).is_some_and(|bytes| bytes >= 128 << 10));
+    assert!(root.tokens.is_some_and(|tokens| tokens.unsigned_abs() <= 1 << 30));
+    assert_eq!(root.helper_tid, 0);
 }
 
 #[test]

@@ -41,6 +41,7 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         },
         "taken_unix_ms": survey.origin.taken_unix_ms,
         "took_ns": survey.origin.took_ns,
+        "pause_ns": survey.origin.pause_ns,
         "command": survey.origin.command,
         "host": survey.origin.host,
         "kernel": (survey.origin.source == Source::Process).then(|| json!({

@@ -129,7 +129,12 @@ impl Collector {
                 self.known.remove(&pid);
                 return;
             }
-            Err(Error::NotPermitted { .. } | Error::Io { .. }) => {
+            Err(
+                Error::NotPermitted { .. }
+                | Error::Traced { .. }
+                | Error::Restless(_)
+                | Error::Io { .. },
+            ) => {
                 self.failures += 1;
                 page.push(&families::UP, own.clone(), 0.0);
             }

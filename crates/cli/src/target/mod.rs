@@ -26,6 +26,7 @@ use heapwise_inspect::{Options, Survey, survey, survey_core};
 use self::watched::Moment;
 use crate::exit;
 use crate::failure::{Failure, USAGE};
+use crate::units::duration;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -37,6 +38,9 @@ pub struct TargetArgs {
     /// Where the files of a core's process are, if not on this machine
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     sysroot: PathBuf,
+    /// Stop the process for the look, so that all is of one moment; says for how long
+    #[arg(long, conflicts_with = "command")]
+    consistent: bool,
 
     /// Run a program, and look at it when it ends and on Ctrl-C
     #[arg(last = true, value_name = "CMD")]
@@ -85,6 +89,7 @@ impl TargetArgs {
         mut tell: impl FnMut(&Look) -> anyhow::Result<u8>,
     ) -> anyhow::Result<u8> {
         if let Some(target) = &self.target {
+            let options = Options { consistent: self.consistent, ..options };
             let found = Target::of(target)?.with_sysroot(&self.sysroot);
             let kind = found.kind();
             return tell(&Look { seen: found.look(options)?, typed: quoted(target), kind });
@@ -123,6 +128,7 @@ impl TargetArgs {
             let why = "a file does not change; compare two with heapwise diff";
             return Err(bad_file(Path::new(word), why).into());
         }
+        let options = Options { consistent: self.consistent, ..options };
         let before = target.look(options)?;
         std::thread::sleep(pause);
         let seen = target.look(options)?;
@@ -176,7 +182,16 @@ impl Target {
     /// Looks at it. What a snapshot does not hold, options cannot ask for.
     pub fn look(&self, options: Options) -> Result<Survey, Failure> {
         match self {
-            Self::Process(pid) => survey(*pid, options).map_err(|error| exit::failure(&error)),
+            Self::Process(pid) => {
+                let seen = survey(*pid, options).map_err(|error| exit::failure(&error))?;
+                if let Some(pause) = seen.origin.pause_ns {
+                    crate::complain(&format!("the process was stopped for {}", duration(pause)));
+                }
+                Ok(seen)
+            }
+            Self::Snapshot(path) | Self::Core(path, _) if options.consistent => {
+                Err(bad_file(path, "--consistent is for processes: a file does not change"))
+            }
             Self::Snapshot(path) => File::open(path)
                 .map_err(SnapshotError::Io)
                 .and_then(snapshot::read)

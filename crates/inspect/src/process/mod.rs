@@ -8,5 +8,6 @@ pub mod memory;
 pub mod names;
 pub mod pages;
 pub mod rights;
+pub mod stopped;
 pub mod threads;
 pub mod tracing;

@@ -91,11 +91,24 @@ impl Target {
             .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
             .collect();
         assert!(!self.truth.is_empty(), "it ended: {line:?}");
-        // Until it waits it may still fault pages in.
-        let stat = format!("/proc/{}/stat", self.pid());
-        while !std::fs::read_to_string(&stat).expect("it lives").contains(") S ") {
-            std::thread::sleep(std::time::Duration::from_millis(1));
+        // Until they wait its threads may still fault pages in.
+        if !self.truth.contains_key("busy") {
+            all_asleep(self.pid());
         }
+    }
+}
+
+/// Waits until every thread of a process waits.
+pub fn all_asleep(pid: u32) {
+    let is_asleep = |stat: String| stat.rsplit(')').next().is_some_and(|s| s.starts_with(" S "));
+    let asleep = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+        tasks
+            .map(|task| std::fs::read_to_string(task.expect("listed").path().join("stat")))
+            .all(|stat| stat.is_ok_and(is_asleep))
+    };
+    while !asleep() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

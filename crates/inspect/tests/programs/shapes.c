@@ -166,6 +166,33 @@ static void shape_threads(void) {
     pthread_join(thread, NULL);
 }
 
+/* Beside a heap with holes, every kind of mapping that a reader could stumble over. */
+static void shape_odd(void) {
+    enum { PAGE = 4096, PAGES = 64 };
+    shape_holes();
+    int private = MAP_PRIVATE | MAP_ANONYMOUS;
+    /* Guards between resident pages, resident pages behind guards. */
+    char *guarded = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, private, -1, 0);
+    for (int i = 0; i < PAGES; i += 2) guarded[i * PAGE] = 1;
+    for (int i = 0; i < PAGES; i += 4) mprotect(guarded + i * PAGE, PAGE, PROT_NONE);
+    /* Write-only, execute-only, the zero page, reserved and untouched. */
+    char *written = mmap(NULL, 4 * PAGE, PROT_WRITE, private, -1, 0);
+    written[PAGE] = 1;
+    mmap(NULL, PAGE, PROT_EXEC, private, -1, 0);
+    volatile char *zero = mmap(NULL, PAGES * PAGE, PROT_READ, private, -1, 0);
+    for (int i = 0; i < PAGES; i += 3) (void)zero[i * PAGE];
+    mmap(NULL, (size_t)1 << 40, PROT_NONE, private | MAP_NORESERVE, -1, 0);
+    /* Shared memory, and a file mapped beyond its end: touching it is SIGBUS. */
+    char *shared = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared[2 * PAGE] = 1;
+    int file = memfd_create("short", 0);
+    if (ftruncate(file, 2 * PAGE)) _exit(6);
+    char *beyond = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    beyond[PAGE] = 1;
+    char *copied = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    copied[0] = 2;
+}
+
 static char line[512];
 static size_t length;
 
@@ -212,7 +239,7 @@ int main(int count, char **arguments) {
         {"holes", shape_holes},     {"pinned", shape_pinned},   {"gaps", shape_gaps},
         {"lists", shape_lists},     {"live", shape_live},       {"mapped", shape_mapped},
         {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"threads", shape_threads},
-        {"busy", shape_busy},
+        {"busy", shape_busy},       {"odd", shape_odd},
     };
     if (count < 2) return 2;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

@@ -1,0 +1,452 @@
+//! The memory of another process, or of one that left a core file, present pages only,
+//! as a walk needs it.
+//!
+//! ```text
+//! dense:   ……│ window │ window │ window │   256 KiB each, the next ones read ahead by a thread
+//! sparse:  ···│line│······│line│·········   256 bytes each, where a walk leaps from header to header
+//! ```
+//! A walk that touches much of a window gets whole windows: one system call serves some
+//! thousand chunks. One that touches little, since chunks are large or a list
+//! jumps about, gets lines. Nothing is stopped: what two reads see may differ, and
+//! callers must bear it. What is kept does not grow with the heap.
+
+mod ahead;
+
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use heapwise_layout::walk::Read;
+
+use self::ahead::Ahead;
+use super::files::convert;
+use super::pages::Pages;
+use crate::corefile::Core;
+use crate::error::Error;
+use crate::span::Span;
+
+const WINDOW_BYTES: usize = 256 << 10;
+/// Windows kept: a walk and the lists beside it.
+const SLOTS: usize = 16;
+const LINE_BYTES: usize = 256;
+const LINES: usize = 1024;
+/// So many lines of one window cost as much as the whole window: 2 µs each, against 45.
+const FEW_LINES: usize = 20;
+
+/// Memory with the state of its pages: a process's, or an image of one in a test.
+pub trait Image: Read {
+    /// Which pages are resident; only those can be read.
+    fn pages(&self) -> &Pages;
+
+    /// The first two words at each address; `None` for what cannot be read. The
+    /// addresses are multiples of 16.
+    fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
+        let head = |&address: &usize| Some((self.word(address)?, self.word(address + 8)?));
+        addresses.iter().map(head).collect()
+    }
+}
+
+/// Where the bytes come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// A live process.
+    Process(u32),
+    /// A core file, and the pages that it has, also those of zeros.
+    Core(&'a Core),
+}
+
+/// Memory of a process, with the page state that tells what may be read.
+pub struct Memory<'a> {
+    source: Source<'a>,
+    pages: &'a Pages,
+    /// What can be read: of a live process what is resident.
+    readable: &'a Pages,
+    cached: RefCell<Cached>,
+    calls: Cell<usize>,
+}
+
+/// What has been read, and how the reading goes.
+struct Cached {
+    windows: Vec<Window>,
+    lines: Vec<Line>,
+    ahead: Option<Ahead>,
+    /// The line that the last word was in.
+    line: usize,
+    /// The window that it was in, and how often another line of it was asked for.
+    base: usize,
+    hops: usize,
+    is_sparse: bool,
+    /// The last window that was filled.
+    filled: usize,
+}
+
+/// Some of a process's memory.
+struct Window {
+    base: usize,
+    /// Bit `i`: page `i` of the window was read.
+    valid: u64,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Clone)]
+struct Line {
+    number: usize,
+    is_valid: bool,
+    bytes: [u8; LINE_BYTES],
+}
+
+/// No window or line stands there.
+const NOWHERE: usize = usize::MAX;
+
+impl Cached {
+    fn new() -> Self {
+        let window =
+            || Window { base: NOWHERE, valid: 0, bytes: vec![0; WINDOW_BYTES].into_boxed_slice() };
+        Self {
+            windows: (0..SLOTS).map(|_| window()).collect(),
+            lines: vec![Line { number: NOWHERE, is_valid: false, bytes: [0; LINE_BYTES] }; LINES],
+            ahead: None,
+            line: NOWHERE,
+            base: NOWHERE,
+            hops: 0,
+            is_sparse: true,
+            filled: NOWHERE,
+        }
+    }
+
+    /// Another line is asked for: which way does the walk go?
+    #[inline]
+    fn hop(&mut self, base: usize) {
+        if base != self.base {
+            self.is_sparse = self.hops < FEW_LINES;
+            self.base = base;
+            self.hops = 0;
+        }
+        self.hops += 1;
+        self.is_sparse &= self.hops < FEW_LINES;
+    }
+}
+
+impl<'a> Memory<'a> {
+    /// Memory of `pid`; one word is read to see whether we may.
+    ///
+    /// # Errors
+    /// No such process, no permission.
+    pub fn open(pid: u32, pages: &'a Pages) -> Result<Self, Error> {
+        let memory = Self::new(Source::Process(pid), pages, pages);
+        let first = pages.runs_in(Span::new(0, usize::MAX)).next();
+        if let Some(run) = first {
+            let mut word = [0; 8];
+            memory
+                .transfer(&[Span::new(run.span.start, run.span.start + 8)], &mut word)
+                .map_err(|error| convert(pid, "memory", error))
+                .or_else(|error| match error {
+                    // A page that cannot be read is no missing right.
+                    Error::Io { .. } => Ok(0),
+                    other => Err(other),
+                })?;
+        }
+        Ok(memory)
+    }
+
+    /// Memory as a core file has it; `pages` are those of the account.
+    #[must_use]
+    pub fn of_core(core: &'a Core, pages: &'a Pages) -> Self {
+        Self::new(Source::Core(core), pages, core.held())
+    }
+
+    fn new(source: Source<'a>, pages: &'a Pages, readable: &'a Pages) -> Self {
+        let cached = RefCell::new(Cached::new());
+        Self { source, pages, readable, cached, calls: Cell::new(0) }
+    }
+
+    /// The page state that goes with the memory.
+    #[must_use]
+    pub fn pages(&self) -> &'a Pages {
+        self.pages
+    }
+
+    /// Forgets what was read, for another look.
+    pub fn forget(&self) {
+        *self.cached.borrow_mut() = Cached::new();
+    }
+
+    /// System calls so far that read memory.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.get()
+    }
+
+    /// Copies memory without keeping it; `None` unless all of it is resident and readable.
+    #[must_use]
+    pub fn copy(&self, span: Span) -> Option<Vec<u8>> {
+        if self.readable.resident(span) != span.bytes() {
+            return None;
+        }
+        let mut bytes = vec![0; span.bytes()];
+        let got = self.transfer(&[span], &mut bytes).ok()?;
+        (got == bytes.len()).then_some(bytes)
+    }
+
+    /// Fills a window from its resident pages, or takes it from who reads ahead.
+    fn fill(&self, cached: &mut Cached, base: usize) {
+        let slot = base / WINDOW_BYTES % SLOTS;
+        let is_next = cached.filled.checked_add(WINDOW_BYTES) == Some(base);
+        cached.filled = base;
+        if let Source::Process(pid) = self.source
+            && is_next
+        {
+            let new = || Ahead::new(pid, self.pages.page_bytes());
+            let ahead = cached.ahead.get_or_insert_with(new);
+            if let Some(window) = ahead.take(base) {
+                ahead.give_back(std::mem::replace(&mut cached.windows[slot], window));
+            }
+            ahead.ask(base, |base| self.wanted(base));
+            self.calls.set(self.calls.get() + 1);
+            if cached.windows[slot].base == base {
+                return;
+            }
+        }
+        let page_bytes = self.pages.page_bytes();
+        let window = &mut cached.windows[slot];
+        window.base = base;
+        window.valid =
+            read_window(self.source, base, &self.wanted(base), page_bytes, &mut window.bytes);
+        self.calls.set(self.calls.get() + 1);
+    }
+
+    /// The resident parts of a window.
+    fn wanted(&self, base: usize) -> Vec<Span> {
+        let span = Span::new(base, base.saturating_add(WINDOW_BYTES));
+        self.readable.runs_in(span).map(|run| run.span).collect()
+    }
+
+    /// The word at an address in a line of its own.
+    fn sparse_word(&self, cached: &mut Cached, address: usize) -> Option<u64> {
+        let number = address / LINE_BYTES;
+        let line = &mut cached.lines[number % LINES];
+        if line.number != number {
+            let start = number * LINE_BYTES;
+            line.number = number;
+            line.is_valid = self.readable.is_resident(start)
+                && self
+                    .transfer(&[Span::new(start, start + LINE_BYTES)], &mut line.bytes)
+                    .is_ok_and(|got| got == LINE_BYTES);
+        }
+        if !line.is_valid {
+            return None;
+        }
+        word_at(&line.bytes, address % LINE_BYTES)
+    }
+
+    /// Reads the spans one behind the other; the bytes read.
+    fn transfer(&self, spans: &[Span], into: &mut [u8]) -> io::Result<usize> {
+        self.calls.set(self.calls.get() + 1);
+        transfer(self.source, spans, into)
+    }
+}
+
+fn word_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(offset..offset + 8)?.try_into().ok()?))
+}
+
+/// Reads the wanted parts of a window; bit `i` is set for each page `i` that was read.
+fn read_window(
+    source: Source<'_>,
+    base: usize,
+    wanted: &[Span],
+    page_bytes: usize,
+    bytes: &mut [u8],
+) -> u64 {
+    let mut valid = 0;
+    for &part in wanted {
+        let mut span = part;
+        // A page may have gone since: the read ends before it, and goes on behind it.
+        while span.bytes() > 0 {
+            let target = &mut bytes[span.start - base..span.end - base];
+            let got = transfer(source, &[span], target).unwrap_or(0) / page_bytes * page_bytes;
+            for page in (span.start - base) / page_bytes..(span.start - base + got) / page_bytes {
+                valid |= 1 << page;
+            }
+            span = Span::new(span.start + got + page_bytes, span.end);
+        }
+    }
+    valid
+}
+
+fn transfer(source: Source<'_>, spans: &[Span], into: &mut [u8]) -> io::Result<usize> {
+    let pid = match source {
+        Source::Process(pid) => pid,
+        Source::Core(core) => return core.read(spans, into),
+    };
+    let remote_of = |span: &Span| libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(span.start),
+        iov_len: span.bytes(),
+    };
+    // Mostly one: no list for that.
+    let single;
+    let several: Vec<libc::iovec>;
+    let remote = match spans {
+        [] => return Ok(0),
+        [one] => {
+            single = [remote_of(one)];
+            &single[..]
+        }
+        all => {
+            several = all.iter().map(remote_of).collect();
+            &several[..]
+        }
+    };
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: `local` is memory of ours that may be written, and `remote` is
+    // looked at by the kernel in the other process only.
+    let got = unsafe {
+        libc::process_vm_readv(
+            pid.cast_signed(),
+            &raw const local,
+            1,
+            remote.as_ptr(),
+            remote.len() as libc::c_ulong,
+            0,
+        )
+    };
+    usize::try_from(got).map_err(|_| io::Error::last_os_error())
+}
+
+impl Image for Memory<'_> {
+    fn pages(&self) -> &Pages {
+        self.pages
+    }
+
+    /// One system call for many.
+    fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
+        const AT_ONCE: usize = 1024;
+        let mut all = Vec::with_capacity(addresses.len());
+        for batch in addresses.chunks(AT_ONCE) {
+            let wanted: Vec<Span> = batch
+                .iter()
+                .filter(|&&address| self.readable.is_resident(address))
+                .map(|&address| Span::new(address, address + 16))
+                .collect();
+            let mut bytes = vec![0; wanted.len() * 16];
+            let got = self.transfer(&wanted, &mut bytes).unwrap_or(0);
+            let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+            let mut next = 0;
+            for &address in batch {
+                if wanted.get(next).is_some_and(|span| span.start == address) {
+                    let at = next * 16;
+                    next += 1;
+                    all.push((at + 16 <= got).then(|| Some((word(at)?, word(at + 8)?))).flatten());
+                } else {
+                    all.push(None);
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Read for Memory<'_> {
+    #[inline]
+    fn word(&self, address: usize) -> Option<u64> {
+        if !address.is_multiple_of(8) {
+            return None;
+        }
+        let base = address & !(WINDOW_BYTES - 1);
+        let cached = &mut *self.cached.borrow_mut();
+        let line = address / LINE_BYTES;
+        if line != cached.line {
+            cached.line = line;
+            cached.hop(base);
+        }
+        let slot = address / WINDOW_BYTES % SLOTS;
+        if cached.windows[slot].base != base {
+            if cached.is_sparse {
+                return self.sparse_word(cached, address);
+            }
+            self.fill(cached, base);
+        }
+        let window = &cached.windows[slot];
+        let offset = address - base;
+        if window.valid >> (offset >> self.pages.page_bytes().trailing_zeros()) & 1 == 0 {
+            return None;
+        }
+        word_at(&window.bytes, offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::maps;
+    use super::*;
+
+    #[test]
+    fn our_own_memory_reads_as_it_is() {
+        let words: Vec<u64> = (0..1_000_000).map(|i| i * 3).collect();
+        let pid = std::process::id();
+        let pages = Pages::of(pid, &maps::of(pid).unwrap(), 4096).unwrap();
+        let memory = Memory::open(pid, &pages).unwrap();
+        let start = words.as_ptr().addr();
+        for (index, word) in words.iter().enumerate() {
+            assert_eq!(memory.word(start + index * 8), Some(*word));
+        }
+        // One for each line until the walk proves dense, then one a window.
+        assert!(
+            memory.calls() < 2 * FEW_LINES + 8_000_000 / WINDOW_BYTES + 8,
+            "{}",
+            memory.calls()
+        );
+        // Leaps, and back.
+        for index in (0..words.len()).step_by(5_003).chain((0..words.len()).rev().step_by(777)) {
+            assert_eq!(memory.word(start + index * 8), Some(words[index]));
+        }
+        assert_eq!(memory.word(start + 1), None);
+        assert_eq!(memory.word(0), None);
+        assert_eq!(memory.word(usize::MAX - 7), None);
+        let at = (start + 15) & !15;
+        assert_eq!(memory.heads(&[0, at])[0], None);
+        assert!(memory.heads(&[0, at])[1].is_some_and(|(_, second)| second % 3 == 0));
+        assert_eq!(memory.copy(Span::new(0, 8)), None);
+    }
+
+    #[test]
+    fn what_was_not_resident_is_not_read() {
+        const PAGES: usize = 512;
+        // SAFETY: a fresh mapping of our own.
+        let start = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            libc::mmap(
+                std::ptr::null_mut(),
+                PAGES * 4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        for page in (0..PAGES).step_by(3) {
+            // SAFETY: inside the mapping.
+            unsafe { start.cast::<u64>().add(page * 512).write(page as u64 + 1) };
+        }
+        let pid = std::process::id();
+        let pages = Pages::of(pid, &maps::of(pid).unwrap(), 4096).unwrap();
+        let memory = Memory::open(pid, &pages).unwrap();
+        for step in [8, 4096] {
+            for offset in (0..PAGES * 4096).step_by(step) {
+                let (page, within) = (offset / 4096, offset % 4096);
+                let expected = match (page % 3, within) {
+                    (0, 0) => Some(page as u64 + 1),
+                    (0, _) => Some(0),
+                    _ => None,
+                };
+                assert_eq!(memory.word(start.addr() + offset), expected, "{page} {within}");
+            }
+            memory.forget();
+        }
+        let after = Pages::of(pid, &maps::of(pid).unwrap(), 4096).unwrap();
+        let span = Span::new(start.addr(), start.addr() + PAGES * 4096);
+        assert_eq!(after.resident(span), pages.resident(span), "reading maps nothing");
+        // SAFETY: the mapping of above, not used any more.
+        unsafe { libc::munmap(start, PAGES * 4096) };
+    }
+}
