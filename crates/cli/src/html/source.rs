@@ -21,7 +21,8 @@ const MOST_POINTS: usize = 2000;
 /// Events at most; the last ones stay.
 const MOST_EVENTS: usize = 500;
 /// Looks for the timeline need no more than this.
-const QUICK: Options = Options { paint: false, bins: false, first_bytes: false, mappings: false };
+const QUICK: Options =
+    Options { paint: false, bins: false, first_bytes: false, mappings: false, consistent: false };
 
 /// What is told: the last look, and how it came to that.
 pub struct Story {
@@ -42,7 +43,8 @@ pub fn each(
     args: &ReportArgs,
     mut tell: impl FnMut(Story) -> anyhow::Result<u8>,
 ) -> anyhow::Result<()> {
-    let options = Options { first_bytes: args.bytes, ..Options::ALL };
+    let consistent = args.target.is_consistent();
+    let options = Options { first_bytes: args.bytes, consistent, ..Options::ALL };
     let earlier = read_earlier(args)?;
     let begun = Telling::new(&earlier);
     if let Some(duration) = args.duration {

@@ -113,6 +113,11 @@ impl TargetArgs {
         word.map(|word| Ok(Target::of(word)?.with_sysroot(&self.sysroot))).transpose()
     }
 
+    /// Whether the process is to be stopped for each look.
+    pub fn is_consistent(&self) -> bool {
+        self.consistent
+    }
+
     /// The name as a user types it.
     pub fn typed(&self) -> String {
         self.target.as_deref().map(quoted).unwrap_or_default()
