@@ -90,9 +90,14 @@ pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
 fn trim(look: &Look) -> String {
     let gain = bytes(look.seen.trim_gain() as u64);
     match look.kind {
-        Kind::Process => {
-            format!("a trim would return {gain}: malloc_trim(0), called in the program")
+        Kind::Process if matches!(look.seen.allocator, Allocator::Heapwise) => {
+            format!("a trim would return {gain}: heapwise trim --apply {}", look.typed)
         }
+        Kind::Process => format!(
+            "a trim would return {gain}: malloc_trim(0), called in the program; from outside: \
+             heapwise trim {}",
+            look.typed
+        ),
         Kind::File | Kind::Command => format!("a trim would have returned {gain}: malloc_trim(0)"),
     }
 }
