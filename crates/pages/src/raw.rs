@@ -13,7 +13,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::SlabError;
-use crate::frame::Virt;
+use crate::frame::{PAGE_SIZE, Virt};
 use crate::lock::Lock;
 use crate::slab::{CacheId, CacheSpec, CpuSlab, SlabHeap, Slabs, Source};
 use core::alloc::{GlobalAlloc, Layout};
@@ -222,10 +222,46 @@ unsafe impl<'m, C: CurrentCpu, P: Source, L: Lock<Slabs<'m>>> GlobalAlloc
         })
     }
 
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Ok(wanted) = Layout::from_size_align(new_size, layout.align()) else {
+            return ptr::null_mut();
+        };
+        let Some(size) = padded(&wanted) else { return ptr::null_mut() };
+        if layout.align() as u64 > PAGE_SIZE {
+            // SAFETY: the caller's promise; both sizes are this layout's, and not 0.
+            return unsafe { self.move_to(at, layout, wanted) };
+        }
+        let old = Virt(at.expose_provenance() as u64);
+        // Where it stays or goes is a kmalloc of this size, and so is aligned as one.
+        match self.cpus.with(|cpu| self.heap.krealloc(cpu, old, size)) {
+            Ok(Virt(addr)) => ptr::with_exposed_provenance_mut(addr as usize),
+            Err(_) => ptr::null_mut(),
+        }
+    }
+
     unsafe fn dealloc(&self, at: *mut u8, _layout: Layout) {
         // A refused free leaves the heap as it was: the object stays out.
         let at = Virt(at.expose_provenance() as u64);
         let _ = self.cpus.with(|cpu| self.heap.kfree(cpu, at));
+    }
+}
+
+impl<'m, C: CurrentCpu, P: Source, L: Lock<Slabs<'m>>> KernelAlloc<'m, C, P, L> {
+    /// A new place, whatever is in the old one.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`].
+    unsafe fn move_to(&self, at: *mut u8, layout: Layout, wanted: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise: the size is not 0.
+        let to = unsafe { self.alloc(wanted) };
+        if !to.is_null() {
+            // SAFETY: two live blocks of these sizes; the old one is freed once.
+            unsafe {
+                at.copy_to_nonoverlapping(to, layout.size().min(wanted.size()));
+                self.dealloc(at, layout);
+            }
+        }
+        to
     }
 }
 

@@ -130,6 +130,27 @@ fn a_global_allocator_serves_threads() {
                         unsafe { at.write_bytes(stamp, size) };
                         live.push((at.expose_provenance(), layout, stamp));
                     }
+                    if random.below(4) == 0
+                        && let Some((at, layout, stamp)) = live.pop()
+                    {
+                        let old = std::ptr::with_exposed_provenance_mut::<u8>(at);
+                        let size = 1 + random.below(1 << sizes);
+                        // SAFETY: allocated above with this layout; the size is not 0.
+                        let new = unsafe { kernel.realloc(old, layout, size) };
+                        if new.is_null() {
+                            live.push((at, layout, stamp));
+                        } else {
+                            let kept = size.min(layout.size());
+                            let layout = Layout::from_size_align(size, layout.align()).unwrap();
+                            assert_eq!(new.addr() % layout.align(), 0, "{layout:?}");
+                            // SAFETY: `size` bytes are ours, `kept` of them from before.
+                            unsafe {
+                                assert!((0..kept).all(|nth| *new.add(nth) == stamp));
+                                new.write_bytes(stamp, size);
+                            }
+                            live.push((new.expose_provenance(), layout, stamp));
+                        }
+                    }
                     if live.len() > 100 {
                         mailbox.lock().unwrap().push(live.swap_remove(random.below(100)));
                         let taken = mailbox.lock().unwrap().pop();
