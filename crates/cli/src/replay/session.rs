@@ -84,7 +84,8 @@ pub struct Session<'a> {
 impl<'a> Session<'a> {
     /// Writes the steps where temporary files go.
     pub fn new(script: &'a Script, playing: Playing) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+        // Also where the file was replaced since we began.
+        let program = PathBuf::from("/proc/self/exe");
         let directory = std::env::temp_dir();
         let launcher =
             Launcher::new(program, vec![OsString::from(PLAYER)], script, playing, &directory)
