@@ -10,7 +10,8 @@
 //! The pages behind it are real, so the allocator's own stores count as they
 //! would: a page is resident from the first store on. Whoever gives pages back
 //! has them looked up (`mincore`) and dropped. Huge pages are off, so what is
-//! resident depends on the stores alone.
+//! resident depends on the stores alone; those that the allocator asks for are granted, all their
+//! pages at once for the price of a huge one.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -23,9 +24,15 @@ use crate::script::{Calls, Op, Step};
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
+/// Bytes of a huge page.
+const HUGE_BYTES: usize = 2 << 20;
 const SPACE_BYTES: usize = 4 << 40;
+/// Where it begins: what the allocator does may depend on the place in its own heaps' alignment.
+const ALIGN_BYTES: usize = 1 << 30;
 /// Half for the break, half for mappings.
 const BREAK_BYTES: usize = SPACE_BYTES / 2;
+/// Room to align it in.
+const MAPPING_BYTES: usize = SPACE_BYTES + ALIGN_BYTES;
 /// The high-water mark is looked up again once so much of it may have been added: the
 /// mark is exact to a five-hundredth.
 const PEAK_PART: usize = 512;
@@ -47,16 +54,26 @@ pub struct Prices {
     pub step_ns: u64,
     /// A KiB that the program writes.
     pub write_ns_a_kib: u64,
+    /// A huge page that is asked for.
+    pub huge_ns: u64,
 }
 
 impl Default for Prices {
     fn default() -> Self {
-        Self { call_ns: 700, fault_ns: 700, give_back_ns: 120, step_ns: 40, write_ns_a_kib: 60 }
+        Self {
+            call_ns: 700,
+            fault_ns: 700,
+            give_back_ns: 120,
+            step_ns: 40,
+            write_ns_a_kib: 60,
+            huge_ns: 110_000,
+        }
     }
 }
 
 /// The kernel.
 pub struct SimOs {
+    mapping: usize,
     base: usize,
     cores: usize,
     prices: Prices,
@@ -69,6 +86,8 @@ pub struct SimOs {
     /// When each thread did something last.
     seen_ns: RefCell<Vec<u64>>,
     helper: Cell<bool>,
+    /// Huge pages granted.
+    huge: Cell<usize>,
     /// Pages given back that were resident.
     given_back: Cell<usize>,
     peak: Cell<usize>,
@@ -85,14 +104,17 @@ impl SimOs {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a new mapping where the kernel likes.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), SPACE_BYTES, access, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
+        let mapping =
+            unsafe { libc::mmap(std::ptr::null_mut(), MAPPING_BYTES, access, flags, -1, 0) };
+        if mapping == libc::MAP_FAILED {
             return None;
         }
         // SAFETY: advice on the fresh mapping.
-        unsafe { libc::madvise(base, SPACE_BYTES, libc::MADV_NOHUGEPAGE) };
-        let base = base.expose_provenance();
+        unsafe { libc::madvise(mapping, MAPPING_BYTES, libc::MADV_NOHUGEPAGE) };
+        let mapping = mapping.expose_provenance();
+        let base = mapping.next_multiple_of(ALIGN_BYTES);
         Some(Self {
+            mapping,
             base,
             cores,
             prices,
@@ -104,6 +126,7 @@ impl SimOs {
             thread: Cell::new(0),
             seen_ns: RefCell::new(Vec::new()),
             helper: Cell::new(false),
+            huge: Cell::new(0),
             given_back: Cell::new(0),
             peak: Cell::new(0),
             unseen: Cell::new(0),
@@ -173,7 +196,10 @@ impl SimOs {
 
     /// Calls, faults, prices, and the peak.
     pub fn figures(&self) -> Figures {
-        let faults = (self.resident_bytes() / PAGE_BYTES + self.given_back.get()) as u64;
+        // Of a huge page's pages one is a fault.
+        let granted = self.huge.get() * (HUGE_BYTES / PAGE_BYTES - 1);
+        let pages = self.resident_bytes() / PAGE_BYTES + self.given_back.get();
+        let faults = pages.saturating_sub(granted) as u64;
         Figures {
             wall_ns: self.clock_ns.get(),
             system_ns: self.kernel_ns.get() + faults * self.prices.fault_ns,
@@ -221,7 +247,7 @@ impl SimOs {
 impl Drop for SimOs {
     fn drop(&mut self) {
         // SAFETY: the whole reservation; the allocator over it is gone.
-        unsafe { libc::munmap(at(self.base), SPACE_BYTES) };
+        unsafe { libc::munmap(at(self.mapping), MAPPING_BYTES) };
     }
 }
 
@@ -309,6 +335,23 @@ unsafe impl Os for SimOs {
 
     fn advise_huge(&self, _: Span) {
         self.call(|calls| calls.madvise += 1);
+    }
+
+    unsafe fn populate_huge(&self, range: Span) -> bool {
+        self.call(|calls| calls.madvise += 1);
+        self.charge(self.prices.huge_ns);
+        for page in (range.start..range.end).step_by(PAGE_BYTES) {
+            // SAFETY: the caller's pages, zero and in nobody's use. Volatile: nobody reads it.
+            unsafe { at::<u8>(page).write_volatile(0) };
+        }
+        self.huge.set(self.huge.get() + range.bytes() / HUGE_BYTES);
+        self.touched(range.bytes());
+        true
+    }
+
+    fn resident(&self, page: usize) -> bool {
+        self.charge(self.prices.call_ns);
+        resident(page, page + PAGE_BYTES) > 0
     }
 
     fn now_ns(&self) -> u64 {
