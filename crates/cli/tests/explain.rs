@@ -208,6 +208,14 @@ fn a_program_is_explained_at_its_end_and_on_interrupt() {
         .code(0)
         .stderr(contains("interrupted"))
         .stdout(contains("the sum to the byte").count(1));
+    // Somebody stops it and lets it go on.
+    heapwise()
+        .args(["explain", "--", "sh", "-c"])
+        .arg("(for i in 1 2 3 4 5; do sleep 0.2; kill -CONT $$; done) & kill -STOP $$; echo woke")
+        .timeout(std::time::Duration::from_secs(120))
+        .assert()
+        .code(0)
+        .stdout(contains("woke").and(contains("the sum to the byte").count(1)));
     heapwise().args(["explain", "--", "no-such-program-here"]).assert().code(127);
     heapwise().args(["explain", "--", "/etc/passwd"]).assert().code(126);
 }

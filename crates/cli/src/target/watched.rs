@@ -2,6 +2,8 @@
 //!
 //! The kernel stops a traced program on its way out while its memory is still
 //! there; that is when we look. Ctrl-C reaches the program as always, after a look.
+//! Stopped, by its terminal or by anybody, it stays stopped until it is continued:
+//! that is why it is seized and not just traced (`PTRACE_LISTEN`).
 
 use std::ffi::{CStr, OsString};
 use std::io;
@@ -63,8 +65,7 @@ fn watch<T>(pid: pid_t, mut look: impl FnMut(Moment) -> anyhow::Result<T>) -> an
     // The first stop is that of exec.
     let mut status = wait(pid)?;
     if libc::WIFSTOPPED(status) {
-        ptrace(libc::PTRACE_SETOPTIONS, pid, c_long::from(OPTIONS))?;
-        resume(pid, 0)?;
+        seize(pid)?;
         status = wait(pid)?;
     }
     while libc::WIFSTOPPED(status) {
@@ -79,11 +80,8 @@ fn watch<T>(pid: pid_t, mut look: impl FnMut(Moment) -> anyhow::Result<T>) -> an
             seen = Some(look(Moment::Interrupt)?);
             interrupted = true;
             resume(pid, signal)?;
-        } else if is_group_stop(pid, signal) {
-            // Stopped by its terminal: so are we, until somebody wakes us.
-            // SAFETY: a signal to ourselves.
-            unsafe { libc::raise(libc::SIGSTOP) };
-            resume(pid, 0)?;
+        } else if status >> 16 == libc::PTRACE_EVENT_STOP && is_stop(signal) {
+            tolerate_end(ptrace(libc::PTRACE_LISTEN, pid, 0))?;
         } else {
             let is_event = status >> 16 != 0;
             resume(pid, if is_event { 0 } else { signal })?;
@@ -125,9 +123,27 @@ fn ptrace(request: libc::c_uint, pid: pid_t, data: c_long) -> io::Result<()> {
     }
 }
 
-/// Goes on; a child that was killed meanwhile needs no push.
+/// From the stop at exec, where it is traced by its own wish, to seized and running.
+fn seize(pid: pid_t) -> io::Result<()> {
+    // It waits in a stop of its own while nobody traces it.
+    ptrace(libc::PTRACE_DETACH, pid, c_long::from(libc::SIGSTOP))?;
+    ptrace(libc::PTRACE_SEIZE, pid, c_long::from(OPTIONS))?;
+    // Nobody else has stopped it yet: it has run no instruction.
+    // SAFETY: a signal to our own child.
+    match unsafe { libc::kill(pid, libc::SIGCONT) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Goes on.
 fn resume(pid: pid_t, signal: c_int) -> io::Result<()> {
-    match ptrace(libc::PTRACE_CONT, pid, c_long::from(signal)) {
+    tolerate_end(ptrace(libc::PTRACE_CONT, pid, c_long::from(signal)))
+}
+
+/// A child that was killed meanwhile needs no push.
+fn tolerate_end(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         other => other,
     }
@@ -144,19 +160,8 @@ fn end_status(pid: pid_t) -> io::Result<c_int> {
     }
 }
 
-fn signal_info(pid: pid_t) -> Option<libc::siginfo_t> {
-    // SAFETY: plain data, for which zeros are valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    let nothing: *mut libc::c_void = ptr::null_mut();
-    // SAFETY: the kernel writes one siginfo to where we say.
-    let got = unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, pid, nothing, &raw mut info) };
-    (got != -1).then_some(info)
-}
-
-/// A stop of the whole group has no signal information.
-fn is_group_stop(pid: pid_t, signal: c_int) -> bool {
+fn is_stop(signal: c_int) -> bool {
     matches!(signal, libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
-        && signal_info(pid).is_none()
 }
 
 fn signal_name(signal: c_int) -> String {
