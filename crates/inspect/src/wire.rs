@@ -1,7 +1,7 @@
 //! How figures and addresses stand in a snapshot, and what is refused there.
 //!
 //! A snapshot may have been made by anybody. Every figure that is summed up
-//! later is at most [`MOST`], and lists of such figures have at most
+//! later is taken for [`MOST`] at most, and lists of such figures have at most
 //! [`MOST_LISTED`] entries: no sum over one overflows.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -13,10 +13,10 @@ pub const MOST_LISTED: usize = 1 << 16;
 /// No chunk lies above: 57 bits, five levels of page tables.
 const ADDRESS_END: usize = 1 << 57;
 
-/// A size or a number.
+/// A size or a number; a larger one is [`MOST`]. Not refused: a counter read from a damaged heap
+/// may say anything, and a snapshot of that heap must be read all the same.
 pub fn figure<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    let figure = usize::deserialize(from)?;
-    if figure > MOST { Err(D::Error::custom(format!("a figure of {figure}"))) } else { Ok(figure) }
+    Ok(usize::deserialize(from)?.min(MOST))
 }
 
 /// An address in user space.

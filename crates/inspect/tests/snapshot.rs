@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use heapwise_inspect::snapshot::{self, MAGIC, SnapshotError, VERSION};
+use heapwise_inspect::wire::MOST;
 use heapwise_inspect::{Options, Survey, survey, verdict};
 use serde_json::Value;
 
@@ -61,6 +62,17 @@ fn what_goes_in_comes_out() {
         assert!(with_bytes > 0 || shape == "mapped", "{shape}");
         assert_eq!(seen.mapping_figures.len(), seen.maps.len(), "{shape}");
     }
+}
+
+#[test]
+fn a_heap_whose_counters_say_nonsense_is_kept_too() {
+    let Some(target) = Target::start("lists", &[]) else { return };
+    let mut seen = survey(target.pid(), Options::ALL).unwrap();
+    seen.heaps.arenas[0].system_bytes = usize::MAX;
+    seen.heaps.arenas[0].flaws = usize::MAX - 5;
+    let read = snapshot::read(&kept(&seen)[..]).unwrap();
+    assert_eq!(read.heaps.arenas[0].system_bytes, MOST);
+    assert!(read.flaws() >= MOST);
 }
 
 #[test]
