@@ -81,6 +81,23 @@ impl<'m, S: Source, C: Contents> Counted<'m, S, C> {
         &mut self.contents
     }
 
+    /// Compaction moved a frame: its contents and owners go along. The page tables
+    /// are the caller's, as is the block itself. False, and nothing done, for a frame
+    /// without owners, the page of zeros, or a target that has owners. O(page).
+    pub fn relocate(&mut self, from: Pfn, to: Pfn) -> bool {
+        let owners = self.owners(from);
+        if owners == 0 || owners == u32::MAX || from == self.zero || self.owners(to) != 0 {
+            return false;
+        }
+        let Some(count) = self.count(to) else { return false };
+        *count = owners;
+        self.contents.copy(from, to);
+        if let Some(count) = self.count(from) {
+            *count = 0;
+        }
+        true
+    }
+
     fn count(&mut self, pfn: Pfn) -> Option<&mut u32> {
         self.owners.get_mut(pfn.get().wrapping_sub(self.first.get()) as usize)
     }

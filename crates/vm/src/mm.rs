@@ -18,7 +18,7 @@ use crate::layout::{Layout, Limits, Policy};
 use crate::table::{Entry, EntryBits, PageTable};
 use crate::tree::{Iter, VmaId, VmaPool, VmaTree};
 use crate::vma::{Backing, Vma};
-use heapwise_pages::PAGE_SHIFT;
+use heapwise_pages::{PAGE_SHIFT, Pfn};
 
 /// The machine's parts that a verb works with.
 pub struct Env<'e, 'm> {
@@ -274,6 +274,18 @@ impl<T: PageTable> Mm<T> {
         }
         self.count(vma.flags, span.pages() as i64);
         Ok(())
+    }
+
+    /// Compaction moved the frame behind a page: its entry follows. False if the page
+    /// has another frame. O(levels).
+    pub fn relocate(&mut self, page: VirtAddr, from: Pfn, to: Pfn) -> bool {
+        let Some(entry) = self.table.get(page).filter(|entry| entry.pfn == from) else {
+            return false;
+        };
+        // An entry stands there: no table is missing.
+        let _ = self.table.set(page, Entry { pfn: to, ..entry });
+        self.flush(Span::page_of(page), 1);
+        true
     }
 
     /// Counts pages that are mapped, or no longer.
