@@ -5,6 +5,9 @@ use clap::{Parser, Subcommand};
 use crate::{
     bins, diff, doctor, explain, export, exporter, html, lab, maps, pages, replay, run, snapshot,
     trim, tune, watch,
+    tune, watch,
+    bins, diff, doctor, explain, exporter, journey, lab, maps, pages, replay, run, sim, snapshot,
+    tune,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -69,6 +72,10 @@ pub enum Command {
     Watch(watch::WatchArgs),
     #[command(after_long_help = trim::HELP)]
     Trim(trim::TrimArgs),
+    #[command(after_long_help = journey::help())]
+    Journey(journey::JourneyArgs),
+    #[command(after_long_help = sim::help())]
+    Sim(sim::SimArgs),
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM

@@ -12,6 +12,7 @@ mod exporter;
 mod failure;
 mod html;
 mod interrupt;
+mod journey;
 mod lab;
 mod library;
 mod maps;
@@ -20,6 +21,7 @@ mod progress;
 mod replay;
 mod report;
 mod run;
+mod sim;
 mod snapshot;
 mod table;
 mod target;
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
         Command::Report(args) => html::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Trim(args) => trim::run(args),
+        Command::Journey(args) => journey::run(args),
+        Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Lib => print_library(),
         Command::Completions(args) => pages::completions(&args),

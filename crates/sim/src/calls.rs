@@ -55,7 +55,9 @@ impl<'m> Kernel<'m> {
         // Injected OOM may have ended it.
         let Some((process, mut env)) = self.parts(pid) else { return Err(Errno::Enomem) };
         let before = process.mm.events();
-        let result = if fails { Err(Errno::Enomem) } else {
+        let result = if fails {
+            Err(Errno::Enomem)
+        } else {
             verb(&mut process.mm, &mut env).map_err(Error::errno)
         };
         let outcome = result.as_ref().map(value).map_err(|errno| *errno);

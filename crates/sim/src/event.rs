@@ -35,37 +35,103 @@ pub type Outcome = Result<u64, Errno>;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "arguments of the calls, by their usual names")]
 pub enum What {
-    Brk { wanted: VirtAddr, was: VirtAddr, now: VirtAddr },
-    Mmap { at: VirtAddr, length: u64, prot: Prot, flags: MapFlags, outcome: Outcome },
-    Munmap { at: VirtAddr, length: u64, outcome: Outcome },
-    Mremap { at: VirtAddr, old: u64, new: u64, outcome: Outcome },
-    Mprotect { at: VirtAddr, length: u64, prot: Prot, outcome: Outcome },
-    Madvise { at: VirtAddr, length: u64, advice: Advice, outcome: Outcome },
-    Exec { entry: VirtAddr },
-    Fork { child: Pid },
+    Brk {
+        wanted: VirtAddr,
+        was: VirtAddr,
+        now: VirtAddr,
+    },
+    Mmap {
+        at: VirtAddr,
+        length: u64,
+        prot: Prot,
+        flags: MapFlags,
+        outcome: Outcome,
+    },
+    Munmap {
+        at: VirtAddr,
+        length: u64,
+        outcome: Outcome,
+    },
+    Mremap {
+        at: VirtAddr,
+        old: u64,
+        new: u64,
+        outcome: Outcome,
+    },
+    Mprotect {
+        at: VirtAddr,
+        length: u64,
+        prot: Prot,
+        outcome: Outcome,
+    },
+    Madvise {
+        at: VirtAddr,
+        length: u64,
+        advice: Advice,
+        outcome: Outcome,
+    },
+    Exec {
+        entry: VirtAddr,
+    },
+    Fork {
+        child: Pid,
+    },
     Exit,
     /// A forked process's first moment.
-    Born { parent: Pid },
+    Born {
+        parent: Pid,
+    },
     /// An access that needed no fault.
-    Hit { at: VirtAddr, access: Access, pfn: Pfn },
+    Hit {
+        at: VirtAddr,
+        access: Access,
+        pfn: Pfn,
+    },
     /// A page fault and how it was answered.
-    Fault { at: VirtAddr, access: Access, answer: Result<(Fault, Pfn), FaultError> },
-    /// Frames out of the page allocator.
-    Taken { pfn: Pfn, order: Order, how: Taking },
+    Fault {
+        at: VirtAddr,
+        access: Access,
+        answer: Result<(Fault, Pfn), FaultError>,
+    },
+    /// Frames out of the page allocator; `slab`: for the kernel's own objects.
+    Taken {
+        pfn: Pfn,
+        order: Order,
+        how: Taking,
+        slab: bool,
+    },
     /// Frames back.
-    Given { pfn: Pfn, order: Order },
+    Given {
+        pfn: Pfn,
+        order: Order,
+    },
     /// A processor goes on with another process.
-    Switch { from: Pid },
+    Switch {
+        from: Pid,
+    },
     /// Pages given up by MADV_FREE were taken.
-    Reclaimed { pages: u64 },
+    Reclaimed {
+        pages: u64,
+    },
     /// Frames moved together.
-    Compacted { moved: u32, success: bool },
+    Compacted {
+        moved: u32,
+        success: bool,
+    },
     /// Memory has run out; in a group, if not everywhere.
-    OutOfMemory { group: Option<u32> },
+    OutOfMemory {
+        group: Option<u32>,
+    },
     /// The OOM killer has chosen.
-    Killed { victim: Pid, points: i64, pages: u64 },
+    Killed {
+        victim: Pid,
+        points: i64,
+        pages: u64,
+    },
     /// A fault from the plan.
-    Injected { what: Injection },
+    Injected {
+        what: Injection,
+    },
 }
 
 /// Where frames came from.
@@ -171,7 +237,7 @@ impl fmt::Display for What {
                     Err(error) => write!(f, "{error}"),
                 }
             }
-            Self::Taken { pfn, order, how } => {
+            Self::Taken { pfn, order, how, slab } => {
                 let from = match how {
                     Taking::Front => "this processor's list".to_owned(),
                     Taking::Refill => "the buddy: this processor's list filled".to_owned(),
@@ -180,7 +246,8 @@ impl fmt::Display for What {
                         format!("the buddy: a block of order {} split", found.get())
                     }
                 };
-                write!(f, "frame {} (order {}) from {from}", pfn.get(), order.get())
+                let whose = if slab { " for a slab of the kernel's," } else { "" };
+                write!(f, "frame {} (order {}){whose} from {from}", pfn.get(), order.get())
             }
             Self::Given { pfn, order } => {
                 write!(f, "frame {} (order {}) back", pfn.get(), order.get())

@@ -63,7 +63,6 @@ impl Plan {
     /// Counts a request for a frame; whether there is none.
     pub fn frame(&mut self) -> bool {
         self.frames_seen += 1;
-        self.frames_missing
-            .is_some_and(|(from, count)| self.frames_seen.wrapping_sub(from) < count)
+        self.frames_missing.is_some_and(|(from, count)| self.frames_seen.wrapping_sub(from) < count)
     }
 }

@@ -11,6 +11,7 @@
 
 use crate::config::Config;
 use crate::event::{Event, Pid, What};
+use crate::journey::MachineState;
 use crate::objects::{CACHES, Held, Objects};
 use crate::price::Prices;
 use crate::process::{Group, Process};
@@ -21,9 +22,7 @@ use crate::table::{Arena, SimTable};
 use crate::vmstat::Counts;
 use crate::window::Window;
 use heapwise_pages::slab::{CacheSlot, SlabFrame};
-use heapwise_pages::{
-    Metadata, Order, PAGE_SIZE, Pages, Pfn, Watermarks, Zone, ZoneKind, Zones,
-};
+use heapwise_pages::{Metadata, Order, PAGE_SIZE, Pages, Pfn, Watermarks, Zone, ZoneKind, Zones};
 use heapwise_vm::{
     Commit, Counted, Env, Events, FileId, FileKind, Files, Image, Layout, Limits, Mm, Policy, Prot,
     Segment, Shmem, ShmemSlot, Start, Table, TableArena, UNLIMITED, VmaPool, VmaSlot, Width,
@@ -77,10 +76,19 @@ pub struct Kernel<'m> {
     pub(crate) running: Vec<Pid>,
     pub(crate) next_pid: Pid,
     pub(crate) log: Option<Vec<Event>>,
+    /// Whose state is kept at each event, and the states.
+    kept: Option<Kept>,
     /// Counters as of `/proc/vmstat`.
     pub counts: Counts,
     program: FileId,
     library: FileId,
+}
+
+/// The states of a process at each event.
+struct Kept {
+    pid: Pid,
+    last: MachineState,
+    states: Vec<MachineState>,
 }
 
 /// The zones' borders and books.
@@ -113,10 +121,7 @@ fn books(frames: u32) -> Vec<Books> {
 ///
 /// # Errors
 /// The host cannot give its memory, or the configuration makes no machine.
-pub fn boot<R>(
-    config: &Config,
-    work: impl FnOnce(&mut Kernel<'_>) -> R,
-) -> Result<R, BootError> {
+pub fn boot<R>(config: &Config, work: impl FnOnce(&mut Kernel<'_>) -> R) -> Result<R, BootError> {
     boot_shared(config, |kernel| work(&mut kernel.borrow_mut()))
 }
 
@@ -152,7 +157,8 @@ pub fn boot_shared<R>(
     let arena = RefCell::new(TableArena::new(&mut tables));
     let mut nodes = vec![VmaSlot::new(); config.vmas];
     let mut owners = vec![0; frames as usize];
-    let mut slots: Vec<ShmemSlot<'_, '_, Arena<'_>>> = (0..FILES).map(|_| ShmemSlot::new()).collect();
+    let mut slots: Vec<ShmemSlot<'_, '_, Arena<'_>>> =
+        (0..FILES).map(|_| ShmemSlot::new()).collect();
     let slab_frames: Vec<SlabFrame> = (0..frames).map(|_| SlabFrame::new()).collect();
     let mut cache_slots = vec![CacheSlot::new(); CACHES];
 
@@ -194,6 +200,7 @@ pub fn boot_shared<R>(
         running: vec![0; config.cpus],
         next_pid: 1,
         log: None,
+        kept: None,
         counts: Counts::default(),
         program,
         library,
@@ -246,6 +253,22 @@ impl<'m> Kernel<'m> {
     /// The events since the last time.
     pub fn events(&mut self) -> Vec<Event> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Keeps a process's state at each event from now on.
+    pub(crate) fn keep_states(&mut self, pid: Pid) {
+        let last = MachineState::of(self, pid);
+        self.kept = Some(Kept { pid, last, states: Vec::new() });
+    }
+
+    /// The states at the events since the last time, one each.
+    pub(crate) fn take_states(&mut self) -> Vec<MachineState> {
+        self.kept.as_mut().map(|kept| std::mem::take(&mut kept.states)).unwrap_or_default()
+    }
+
+    /// Events since the last time.
+    pub(crate) fn event_count(&self) -> usize {
+        self.log.as_ref().map_or(0, Vec::len)
     }
 
     /// The processes, by number.
@@ -353,10 +376,26 @@ impl<'m> Kernel<'m> {
         self.counts.steps += 1;
         let (cpu, at_ns) = (self.shared.cpu.get() as u32, self.clock_ns);
         if let Some(log) = &mut self.log {
+            let before = log.len();
             for what in self.shared.steps.borrow_mut().drain(..) {
                 log.push(Event { at_ns, cost_ns: 0, cpu, pid, what });
             }
             log.push(Event { at_ns, cost_ns, cpu, pid, what });
+            let steps = log.len() - before - 1;
+            if let Some(mut kept) = self.kept.take() {
+                let state = MachineState::of(self, kept.pid);
+                // The page allocator's steps came before the page table changed.
+                let middle = MachineState {
+                    blocks: state.blocks,
+                    ready: state.ready,
+                    time_ns: state.time_ns,
+                    ..std::mem::take(&mut kept.last)
+                };
+                kept.states.extend(std::iter::repeat_n(middle, steps));
+                kept.states.push(state.clone());
+                kept.last = state;
+                self.kept = Some(kept);
+            }
         }
     }
 
@@ -374,7 +413,9 @@ impl<'m> Kernel<'m> {
             Some(window) => window_layout(window),
             None => {
                 let rng = &mut self.rng;
-                Layout::new(Width::Bits64, self.aslr, &self.limits, &self.policy, &mut || rng.word())
+                Layout::new(Width::Bits64, self.aslr, &self.limits, &self.policy, &mut || {
+                    rng.word()
+                })
             }
         };
         let mm = Mm::new(table, layout, self.limits, self.policy);
@@ -468,7 +509,13 @@ fn charge(groups: &mut BTreeMap<u32, Group>, process: &mut Process<'_>) {
 /// The image of the small program, as linkers lay it out.
 const fn program_image(file: FileId) -> Image<'static> {
     const SEGMENTS: &[Segment] = &[
-        Segment { address: 0, offset: 0, file_bytes: 0x1000, memory_bytes: 0x1000, prot: Prot::READ },
+        Segment {
+            address: 0,
+            offset: 0,
+            file_bytes: 0x1000,
+            memory_bytes: 0x1000,
+            prot: Prot::READ,
+        },
         Segment {
             address: 0x1000,
             offset: 0x1000,

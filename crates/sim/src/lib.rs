@@ -18,7 +18,9 @@ mod compact;
 mod config;
 pub mod event;
 pub mod inject;
+pub mod journey;
 mod kernel;
+pub mod labs;
 mod objects;
 mod oom;
 mod price;
@@ -32,6 +34,7 @@ mod touch;
 pub mod user;
 mod vmstat;
 mod window;
+pub mod workload;
 
 pub use config::Config;
 pub use event::{Event, Pid, What};

@@ -28,12 +28,10 @@ impl Kernel<'_> {
     pub fn kill_someone(&mut self, group: Option<u32>) -> Option<Pid> {
         let limit = group.and_then(|group| self.groups.get(&group)).map(|group| group.limit);
         let total = limit.unwrap_or_else(|| self.managed_frames() + self.commit.swap_pages);
-        let candidates = self.processes.values().filter(|process| {
-            group.is_none() || process.group == group
-        });
-        let (points, victim) = candidates
-            .filter_map(|process| Some((badness(process, total)?, process.pid)))
-            .max()?;
+        let candidates =
+            self.processes.values().filter(|process| group.is_none() || process.group == group);
+        let (points, victim) =
+            candidates.filter_map(|process| Some((badness(process, total)?, process.pid))).max()?;
         let pages = self.processes.get(&victim)?.mm.rss().total();
         if let Some(group) = group.and_then(|group| self.groups.get_mut(&group)) {
             group.kills += 1;

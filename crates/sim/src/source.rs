@@ -79,7 +79,12 @@ impl<'m> Shared<'m> {
                 let found = Order::all().rev().find(|o| after[o.get()] < blocks[o.get()]);
                 Taking::Split(found.unwrap_or(order))
             };
-            self.steps.borrow_mut().push(What::Taken { pfn, order, how });
+            self.steps.borrow_mut().push(What::Taken {
+                pfn,
+                order,
+                how,
+                slab: request == Request::KERNEL,
+            });
         }
         self.taken.set(self.taken.get() + u64::from(order.frames()));
         Some(pfn)

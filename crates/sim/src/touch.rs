@@ -48,7 +48,8 @@ impl Kernel<'_> {
         self.enter(pid);
         loop {
             let Some(process) = self.processes.get(&pid) else { return Err(TouchError::NoProcess) };
-            let allowed = process.mm.table().get(at.page()).is_some_and(|entry| entry.allows(access));
+            let allowed =
+                process.mm.table().get(at.page()).is_some_and(|entry| entry.allows(access));
             if !allowed
                 && let Some(group) = process.group
                 && self.is_full(group)

@@ -59,7 +59,8 @@ fn random(behind: Behind, seed: u64, steps: usize, faults: bool) {
                     1 => Injection::ForeignSbrk(1 + rng.below(9000) as i64),
                     _ => Injection::MappingInTheWay,
                 };
-                cell.borrow_mut().plan(|plan| plan.at_call(plan.calls_seen + 1 + rng.below(2), what));
+                cell.borrow_mut()
+                    .plan(|plan| plan.at_call(plan.calls_seen + 1 + rng.below(2), what));
             }
             let thread = rng.below(3) as usize;
             if rng.below(5) < 3 || blocks.is_empty() {
@@ -99,7 +100,9 @@ fn random(behind: Behind, seed: u64, steps: usize, faults: bool) {
                 user.alloc.tick();
             }
             if faults || step % 64 == 0 {
-                user.alloc.check().unwrap_or_else(|flaw| panic!("seed {seed}, step {step}: {flaw:?}"));
+                user.alloc
+                    .check()
+                    .unwrap_or_else(|flaw| panic!("seed {seed}, step {step}: {flaw:?}"));
             }
             assert_eq!(user.ended(), None, "seed {seed}, step {step}");
         }

@@ -24,6 +24,7 @@ pub enum Figure {
     Committed,
     Kills,
     Blocks(u8),
+    Used(String),
     Contiguous(String),
     Objects(String),
     Time,
@@ -56,8 +57,19 @@ impl Comparison {
 
 /// How a statement can end.
 const ENDINGS: [&str; 13] = [
-    "ok", "EPERM", "ENOMEM", "EACCES", "EFAULT", "EEXIST", "EINVAL", "EOVERFLOW", "SIGSEGV",
-    "SIGBUS", "killed", "deadlock", "missing",
+    "ok",
+    "EPERM",
+    "ENOMEM",
+    "EACCES",
+    "EFAULT",
+    "EEXIST",
+    "EINVAL",
+    "EOVERFLOW",
+    "SIGSEGV",
+    "SIGBUS",
+    "killed",
+    "deadlock",
+    "missing",
 ];
 
 pub(super) fn parse_expectation(
@@ -74,6 +86,7 @@ pub(super) fn parse_expectation(
         "size" => Figure::Size(name()?),
         "faults" => Figure::Faults(name()?),
         "alive" => Figure::Alive(name()?),
+        "used" => Figure::Used(name()?),
         "contiguous" => Figure::Contiguous(name()?),
         "objects" => Figure::Objects(name()?),
         "free" => Figure::Free,

@@ -15,8 +15,9 @@ mod parse;
 mod run;
 
 pub use expect::{Comparison, Expectation, Figure};
+pub(crate) use parse::parse_size;
 pub use parse::{ScriptError, parse};
-pub use run::{Line, Run, run};
+pub use run::{Line, Run, RunError, run};
 
 use crate::config::Config;
 use crate::inject::Injection;
@@ -43,11 +44,12 @@ kernel pages VAR ORDER | kernel kmalloc VAR SIZE | kernel vmalloc VAR SIZE | ker
 kernel cache NAME SIZE | kernel object VAR CACHE | kernel shrink | kernel compact ORDER
 repeat N STATEMENT                 VAR and NAME may contain %, the number of the turn
 fail call N | fail frame N [COUNT] | at call N sbrk +SIZE | at call N map | at call N oom
+mark NAME                          remembers how many frames are free
 say TEXT
 show maps|smaps|status NAME, show buddyinfo|pagetypeinfo|slabinfo|vmstat|meminfo|processes
 expect ok|ENOMEM|SIGSEGV|killed|…  how the last statement ended
 expect FIGURE =|<|<=|>|>= VALUE    figures: rss|size|anon|faults NAME, free, blocks ORDER, alive NAME,
-                                   committed, kills, contiguous VAR, objects CACHE, time";
+                                   committed, kills, used MARK, contiguous VAR, objects CACHE, time";
 
 /// A statement with its line.
 #[derive(Clone, PartialEq, Debug)]
@@ -92,6 +94,7 @@ pub enum Step {
     Repeat { times: u64, text: String },
     FailFrame { nth: u64, count: u64 },
     AtCall { nth: u64, what: Injection },
+    Mark(String),
     Say(String),
     Show { what: String, name: Option<String> },
     Expect(Expectation),

@@ -100,13 +100,13 @@ pub(super) fn parse_step(line: &str) -> Result<Step, String> {
             group: number(&mut words, "a group's number")? as u32,
             bytes: size(&mut words, "its limit")?,
         },
+        "mark" => Step::Mark(word(&mut words, "a name")?),
         "cpu" => Step::Cpu(number(&mut words, "a processor's number")? as usize),
         "kernel" => kernel(&mut words)?,
         "fail" => match word(&mut words, "call or frame")?.as_str() {
-            "call" => Step::AtCall {
-                nth: number(&mut words, "which call")?,
-                what: Injection::CallFails,
-            },
+            "call" => {
+                Step::AtCall { nth: number(&mut words, "which call")?, what: Injection::CallFails }
+            }
             "frame" => Step::FailFrame {
                 nth: number(&mut words, "which frame")?,
                 count: words.next().map_or(Ok(1), |w| parse_size(w, "how many frames"))?,
@@ -272,13 +272,8 @@ fn limit(config: &mut Config, words: &mut Words<'_>) -> Result<(), String> {
 }
 
 fn how(words: &mut Words<'_>) -> Result<How, String> {
-    let mut how = How {
-        shared: false,
-        populate: false,
-        noreserve: false,
-        prot: Prot::RW,
-        above_break: None,
-    };
+    let mut how =
+        How { shared: false, populate: false, noreserve: false, prot: Prot::RW, above_break: None };
     while let Some(key) = words.next() {
         match key {
             "shared" => how.shared = true,
@@ -345,7 +340,7 @@ fn delta(words: &mut Words<'_>) -> Result<i64, String> {
 }
 
 /// `4096`, `64K`, `10M`, `1G`, `0x1000`.
-pub(super) fn parse_size(text: &str, what: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str, what: &str) -> Result<u64, String> {
     let failed = || format!("{what}: `{text}` is no number");
     if let Some(hex) = text.strip_prefix("0x") {
         return u64::from_str_radix(hex, 16).map_err(|_| failed());

@@ -8,9 +8,7 @@ use crate::kernel::{BootError, Kernel, boot};
 use crate::touch::TouchError;
 use heapwise_pages::slab::{CacheId, CacheSpec};
 use heapwise_pages::{Order, PAGE_SIZE, Pfn, Request, SlabError, Virt};
-use heapwise_vm::{
-    Errno, FaultError, MapFlags, MapRequest, RemapRequest, VirtAddr, page_align,
-};
+use heapwise_vm::{Errno, FaultError, MapFlags, MapRequest, RemapRequest, VirtAddr, page_align};
 use std::collections::BTreeMap;
 
 /// One line of what a run tells.
@@ -138,6 +136,7 @@ struct Runner<'k, 'm> {
     mappings: BTreeMap<(Pid, String), Mapping>,
     held: BTreeMap<String, Held>,
     caches: BTreeMap<String, (CacheId, u64)>,
+    marks: BTreeMap<String, u64>,
     ended: String,
     lines: Vec<Line>,
 }
@@ -167,6 +166,7 @@ impl<'k, 'm> Runner<'k, 'm> {
             mappings: BTreeMap::new(),
             held: BTreeMap::new(),
             caches: BTreeMap::new(),
+            marks: BTreeMap::new(),
             ended: "ok".into(),
             lines: Vec::new(),
         }
@@ -190,7 +190,8 @@ impl<'k, 'm> Runner<'k, 'm> {
                 let mut last = "ok".to_owned();
                 let mut done = 0;
                 for turn in 0..*times {
-                    let step = parse_step(&inner.replace('%', &turn.to_string())).map_err(failed)?;
+                    let step =
+                        parse_step(&inner.replace('%', &turn.to_string())).map_err(failed)?;
                     last = self.step(&step).map_err(failed)?.unwrap_or_else(|ended| ended);
                     if self.ended != "ok" {
                         break;
@@ -257,6 +258,10 @@ impl<'k, 'm> Runner<'k, 'm> {
             },
             Step::Group { group, bytes } => {
                 self.kernel.set_group(*group, bytes / PAGE_SIZE);
+                Ok("ok".into())
+            }
+            Step::Mark(name) => {
+                self.marks.insert(name.clone(), self.kernel.free_frames());
                 Ok("ok".into())
             }
             Step::Cpu(cpu) => {
@@ -431,8 +436,10 @@ impl<'k, 'm> Runner<'k, 'm> {
                 })
             }
             Step::Object { var, cache } => {
-                let (id, _) =
-                    *self.caches.get(cache).ok_or_else(|| format!("there is no cache `{cache}`"))?;
+                let (id, _) = *self
+                    .caches
+                    .get(cache)
+                    .ok_or_else(|| format!("there is no cache `{cache}`"))?;
                 let result = self.kernel.objects.alloc(id);
                 self.kernel.flush_steps();
                 result.map_err(slab).map(|at| {
@@ -529,6 +536,10 @@ impl<'k, 'm> Runner<'k, 'm> {
             Figure::Committed => self.kernel.commit.committed * PAGE_SIZE,
             Figure::Kills => self.kernel.counts.oom_kills,
             Figure::Blocks(order) => u64::from(self.kernel.free_blocks()[*order as usize]),
+            Figure::Used(mark) => {
+                let before = self.marks.get(mark).ok_or(format!("there is no mark `{mark}`"))?;
+                before.saturating_sub(self.kernel.free_frames()) * PAGE_SIZE
+            }
             Figure::Contiguous(var) => {
                 u64::from(self.held.get(var).is_some_and(|held| self.is_contiguous(held)))
             }

@@ -48,23 +48,13 @@ impl<'k, 'm> Live<'k, 'm> {
     pub(super) fn enter(kernel: &'k RefCell<Kernel<'m>>, pid: Pid, window: &'m Window) -> Self {
         INSTALL.call_once(install);
         let kernel: *const RefCell<Kernel<'m>> = kernel;
-        let context = Box::new(Context {
-            kernel: kernel.cast(),
-            window,
-            pid,
-            failure: Cell::new(None),
-        });
+        let context =
+            Box::new(Context { kernel: kernel.cast(), window, pid, failure: Cell::new(None) });
         let mut stack = vec![0_u8; STACK_BYTES];
-        let alternate = libc::stack_t {
-            ss_sp: stack.as_mut_ptr().cast(),
-            ss_flags: 0,
-            ss_size: STACK_BYTES,
-        };
-        let mut outer_stack = libc::stack_t {
-            ss_sp: std::ptr::null_mut(),
-            ss_flags: libc::SS_DISABLE,
-            ss_size: 0,
-        };
+        let alternate =
+            libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
+        let mut outer_stack =
+            libc::stack_t { ss_sp: std::ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
         // SAFETY: a stack that lives until `drop` takes it away again.
         unsafe { libc::sigaltstack(&raw const alternate, &raw mut outer_stack) };
         let outer = CURRENT.replace(&raw const *context);

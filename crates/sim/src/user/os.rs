@@ -5,12 +5,14 @@
 
 use super::Fatal;
 use crate::event::Pid;
+use crate::journey::HeapState;
 use crate::kernel::Kernel;
 use crate::window::{Behind, Window};
+use heapwise_malloc::Allocator;
 use heapwise_malloc::os::{Os, Span as Range};
 use heapwise_pages::PAGE_SIZE;
 use heapwise_vm::{Advice, MapFlags, MapRequest, Prot, RemapRequest, Span, VirtAddr, page_align};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::sync::atomic::AtomicU32;
 
 /// One process's platform.
@@ -24,6 +26,10 @@ pub struct SimOs<'k, 'm> {
     pub helper_allowed: Cell<bool>,
     /// How often one was asked for.
     pub helper_starts: Cell<u32>,
+    /// Whose heap is looked at on the way into each call; null for nobody's.
+    watched: Cell<*const Allocator<Self>>,
+    /// What was seen, with the number of events until then.
+    heaps: RefCell<Vec<(usize, HeapState)>>,
 }
 
 // SAFETY: only one thread of the host uses a machine: `Kernel` is not `Sync`, so the
@@ -49,7 +55,32 @@ impl<'k, 'm> SimOs<'k, 'm> {
             thread: Cell::new(1),
             helper_allowed: Cell::new(true),
             helper_starts: Cell::new(0),
+            watched: Cell::new(std::ptr::null()),
+            heaps: RefCell::default(),
         }
+    }
+
+    /// Takes the heap's state down on the way into each system call from now on.
+    pub(crate) fn watch_heap(&self, alloc: &Allocator<Self>) {
+        self.watched.set(alloc);
+    }
+
+    /// What was seen since the last time, with the number of events before it.
+    pub(crate) fn take_heaps(&self) -> Vec<(usize, HeapState)> {
+        self.heaps.take()
+    }
+
+    /// The machine, on the way into a system call.
+    fn enter(&self) -> RefMut<'k, Kernel<'m>> {
+        let watched = self.watched.get();
+        if !watched.is_null() {
+            let events = self.kernel.borrow().event_count();
+            // SAFETY: the allocator that this platform is part of, so alive; its lists are
+            // whole whenever it calls its platform.
+            let heap = HeapState::of(unsafe { &*watched });
+            self.heaps.borrow_mut().push((events, heap));
+        }
+        self.kernel.borrow_mut()
     }
 
     /// The program's thread of this number runs.
@@ -72,7 +103,7 @@ unsafe impl Os for SimOs<'_, '_> {
     }
 
     fn sbrk(&self, delta: isize) -> Option<usize> {
-        let mut kernel = self.kernel.borrow_mut();
+        let mut kernel = self.enter();
         if delta == 0 {
             return Some(kernel.process(self.pid)?.mm.bounds.brk.get() as usize);
         }
@@ -91,7 +122,7 @@ unsafe impl Os for SimOs<'_, '_> {
 
     fn map(&self, bytes: usize) -> Option<usize> {
         let request = MapRequest::anonymous(bytes as u64, Prot::RW);
-        let start = self.kernel.borrow_mut().mmap(self.pid, request).ok()?;
+        let start = self.enter().mmap(self.pid, request).ok()?;
         if let Some(window) = self.fast() {
             window.open(Span::at(start, bytes as u64), true, true);
         }
@@ -100,13 +131,13 @@ unsafe impl Os for SimOs<'_, '_> {
 
     fn reserve(&self, bytes: usize) -> Option<usize> {
         let request = MapRequest::anonymous(bytes as u64, Prot::NONE).with(MapFlags::NORESERVE);
-        let start = self.kernel.borrow_mut().mmap(self.pid, request).ok()?;
+        let start = self.enter().mmap(self.pid, request).ok()?;
         Some(start.get() as usize)
     }
 
     unsafe fn commit(&self, range: Range) -> bool {
         let (start, bytes) = (at(range.start), range.bytes() as u64);
-        let result = self.kernel.borrow_mut().mprotect(self.pid, start, bytes, Prot::RW);
+        let result = self.enter().mprotect(self.pid, start, bytes, Prot::RW);
         if let Some(window) = self.fast().filter(|_| result.is_ok()) {
             window.open(span(range), true, true);
         }
@@ -115,7 +146,7 @@ unsafe impl Os for SimOs<'_, '_> {
 
     unsafe fn unmap(&self, range: Range) -> bool {
         let (start, bytes) = (at(range.start), range.bytes() as u64);
-        let result = self.kernel.borrow_mut().munmap(self.pid, start, bytes);
+        let result = self.enter().munmap(self.pid, start, bytes);
         if let Some(window) = self.fast().filter(|_| result.is_ok()) {
             window.close(span(range));
         }
@@ -124,7 +155,7 @@ unsafe impl Os for SimOs<'_, '_> {
 
     unsafe fn remap(&self, old: Range, new_bytes: usize) -> Option<usize> {
         let request = RemapRequest::resize(at(old.start), old.bytes() as u64, new_bytes as u64);
-        let start = self.kernel.borrow_mut().mremap(self.pid, request).ok()?;
+        let start = self.enter().mremap(self.pid, request).ok()?;
         if let Some(window) = self.fast() {
             let kept = Span::at(at(old.start), old.bytes().min(new_bytes) as u64);
             if start != at(old.start) {
@@ -142,8 +173,7 @@ unsafe impl Os for SimOs<'_, '_> {
         let mut all = true;
         for range in ranges {
             let (start, bytes) = (at(range.start), range.bytes() as u64);
-            let result =
-                self.kernel.borrow_mut().madvise(self.pid, start, bytes, Advice::DontNeed);
+            let result = self.enter().madvise(self.pid, start, bytes, Advice::DontNeed);
             if result.is_ok() {
                 if let Some(window) = self.fast() {
                     window.wipe(span(*range));
@@ -161,7 +191,7 @@ unsafe impl Os for SimOs<'_, '_> {
     fn advise_huge(&self, range: Range) {
         let (start, bytes) = (at(range.start), range.bytes() as u64);
         // Advice: it may be ignored.
-        let _ = self.kernel.borrow_mut().madvise(self.pid, start, bytes, Advice::HugePage);
+        let _ = self.enter().madvise(self.pid, start, bytes, Advice::HugePage);
     }
 
     fn now_ns(&self) -> u64 {
