@@ -2,34 +2,11 @@
 
 use crate::event::{Pid, What};
 use crate::kernel::Kernel;
-use heapwise_pages::{Compacted, Order, Pfn, Request};
+use heapwise_pages::{Compacted, Order, Pfn};
 use heapwise_vm::{EntryBits, PageTable, Span, VirtAddr};
 use std::collections::BTreeMap;
 
 impl Kernel<'_> {
-    /// A block for the kernel itself.
-    ///
-    /// `None` if there is none of that order: memory is short, or in pieces.
-    pub fn take_block(&mut self, order: Order, request: Request) -> Option<Pfn> {
-        let pfn = self.shared.take(order, request);
-        self.flush_steps();
-        pfn
-    }
-
-    /// Takes such a block back.
-    pub fn give_block(&mut self, pfn: Pfn, order: Order) {
-        self.shared.give(pfn, order);
-        self.flush_steps();
-    }
-
-    /// Writes down what the page allocator did.
-    pub(crate) fn flush_steps(&mut self) {
-        let steps: Vec<What> = self.shared.steps.borrow_mut().drain(..).collect();
-        for what in steps {
-            self.emit(0, 0, what);
-        }
-    }
-
     /// Moves programs' private pages together until a block of `wanted` is free.
     /// O(frames + pages mapped).
     pub fn compact(&mut self, wanted: Order) -> Compacted {

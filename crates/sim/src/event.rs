@@ -105,6 +105,16 @@ pub enum What {
         pfn: Pfn,
         order: Order,
     },
+    /// An object or an area for the kernel itself: bytes asked for, and whether it got them.
+    Kernel {
+        how: Maker,
+        bytes: u64,
+        got: bool,
+    },
+    /// It goes back.
+    KernelFree {
+        how: Maker,
+    },
     /// A processor goes on with another process.
     Switch {
         from: Pid,
@@ -132,6 +142,27 @@ pub enum What {
     Injected {
         what: Injection,
     },
+}
+
+/// What the kernel takes its own memory from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the functions' names")]
+pub enum Maker {
+    Kmalloc,
+    KmemCacheAlloc,
+    Vmalloc,
+    AllocPages,
+}
+
+impl Maker {
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Kmalloc => ("kmalloc", "kfree"),
+            Self::KmemCacheAlloc => ("kmem_cache_alloc", "kmem_cache_free"),
+            Self::Vmalloc => ("vmalloc", "vfree"),
+            Self::AllocPages => ("alloc_pages", "free_pages"),
+        }
+    }
 }
 
 /// Where frames came from.
@@ -252,6 +283,11 @@ impl fmt::Display for What {
             Self::Given { pfn, order } => {
                 write!(f, "frame {} (order {}) back", pfn.get(), order.get())
             }
+            Self::Kernel { how, bytes, got } => {
+                let end = if got { "done" } else { "ENOMEM" };
+                write!(f, "{}({bytes}): {end}", how.names().0)
+            }
+            Self::KernelFree { how } => f.write_str(how.names().1),
             Self::Switch { from } => write!(f, "the processor leaves process {from}"),
             Self::Reclaimed { pages } => write!(f, "{pages} pages given up before are taken"),
             Self::Compacted { moved, success } => write!(

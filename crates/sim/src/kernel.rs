@@ -25,7 +25,8 @@ use heapwise_pages::slab::{CacheSlot, SlabFrame};
 use heapwise_pages::{Metadata, Order, PAGE_SIZE, Pages, Pfn, Watermarks, Zone, ZoneKind, Zones};
 use heapwise_vm::{
     Commit, Counted, Env, Events, FileId, FileKind, Files, Image, Layout, Limits, Mm, Policy, Prot,
-    Segment, Shmem, ShmemSlot, Start, Table, TableArena, UNLIMITED, VmaPool, VmaSlot, Width,
+    Segment, Shmem, ShmemSlot, Start, Table, TableArena, UNLIMITED, UpperHalf, VMALLOC_RANGE,
+    VmaPool, VmaSlot, Vmalloc, Width,
 };
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ use std::sync::atomic::AtomicU8;
 
 /// Files and shared memory objects at once.
 const FILES: usize = 4096;
+/// Areas of vmalloc at once, lazy ones too.
+const AREAS: usize = 4096;
 /// Memory that the machine has at least.
 const MIN_RAM: u64 = 16 << 20;
 /// Sizes go up to a multiple of this, the largest block.
@@ -64,6 +67,7 @@ pub struct Kernel<'m> {
     pub(crate) window: Option<&'m Window>,
     /// The kernel's own objects.
     pub objects: Objects<'m>,
+    pub(crate) scattered: Vmalloc<'m, UpperHalf<SimTable<'m>>>,
     pub(crate) processes: BTreeMap<Pid, Process<'m>>,
     pub(crate) groups: BTreeMap<u32, Group>,
     /// What steps cost.
@@ -156,6 +160,7 @@ pub fn boot_shared<R>(
     let mut tables = vec![Table::new(); (frames as usize / 64).max(4096)];
     let arena = RefCell::new(TableArena::new(&mut tables));
     let mut nodes = vec![VmaSlot::new(); config.vmas];
+    let mut areas = vec![VmaSlot::new(); AREAS];
     let mut owners = vec![0; frames as usize];
     let mut slots: Vec<ShmemSlot<'_, '_, Arena<'_>>> =
         (0..FILES).map(|_| ShmemSlot::new()).collect();
@@ -189,6 +194,12 @@ pub fn boot_shared<R>(
         ram: &ram,
         window: window.as_ref(),
         objects,
+        scattered: Vmalloc::new(
+            UpperHalf(SimTable::new(&arena, None)),
+            VmaPool::new(&mut areas),
+            VMALLOC_RANGE,
+            config.cpus as u32,
+        ),
         processes: BTreeMap::new(),
         groups: BTreeMap::new(),
         prices: config.prices,

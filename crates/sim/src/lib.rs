@@ -23,6 +23,7 @@ mod kernel;
 pub mod labs;
 mod objects;
 mod oom;
+mod own;
 mod price;
 mod process;
 mod ram;
@@ -48,3 +49,7 @@ pub use ram::Fidelity;
 pub use touch::TouchError;
 pub use vmstat::Counts;
 pub use window::Behind;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -121,19 +121,11 @@ impl<'m> Objects<'m> {
         });
     }
 
-    /// `kmalloc`.
-    ///
-    /// # Errors
-    /// Out of memory, or too large.
-    pub fn kmalloc(&self, bytes: u64) -> Result<Virt, SlabError> {
+    pub(crate) fn kmalloc(&self, bytes: u64) -> Result<Virt, SlabError> {
         self.on_cpu(|heap, cpu| heap.kmalloc(cpu, bytes))
     }
 
-    /// `kfree`.
-    ///
-    /// # Errors
-    /// Every misuse, as the slab heap tells it.
-    pub fn kfree(&self, at: Virt) -> Result<(), SlabError> {
+    pub(crate) fn kfree(&self, at: Virt) -> Result<(), SlabError> {
         self.on_cpu(|heap, cpu| heap.kfree(cpu, at))
     }
 
@@ -145,6 +137,14 @@ impl<'m> Objects<'m> {
         self.heap.ksize(at)
     }
 
+    /// Bytes of a cache's objects.
+    ///
+    /// # Errors
+    /// No such cache.
+    pub fn object_size(&self, cache: CacheId) -> Result<u32, SlabError> {
+        self.heap.object_size(cache)
+    }
+
     /// `kmem_cache_create`.
     ///
     /// # Errors
@@ -153,19 +153,11 @@ impl<'m> Objects<'m> {
         self.heap.create(spec)
     }
 
-    /// `kmem_cache_alloc`.
-    ///
-    /// # Errors
-    /// Out of memory, no such cache.
-    pub fn alloc(&self, cache: CacheId) -> Result<Virt, SlabError> {
+    pub(crate) fn alloc(&self, cache: CacheId) -> Result<Virt, SlabError> {
         self.on_cpu(|heap, cpu| heap.alloc(cpu, cache))
     }
 
-    /// `kmem_cache_free`.
-    ///
-    /// # Errors
-    /// Every misuse.
-    pub fn free(&self, cache: CacheId, at: Virt) -> Result<(), SlabError> {
+    pub(crate) fn free(&self, cache: CacheId, at: Virt) -> Result<(), SlabError> {
         self.on_cpu(|heap, cpu| heap.free(cpu, cache, at))
     }
 

@@ -29,6 +29,8 @@ pub struct Prices {
     pub switch: u64,
     /// An access that finds its page.
     pub access: u64,
+    /// An object out of a slab, or a block out of the buddy, and back.
+    pub object: u64,
     /// A frame moved by compaction.
     pub migrate: u64,
 }
@@ -46,6 +48,7 @@ impl Default for Prices {
             shootdown: 1500,
             switch: 1200,
             access: 1,
+            object: 20,
             migrate: 900,
         }
     }

@@ -228,9 +228,9 @@ fn little(kernel: &mut Kernel<'_>) -> bool {
     let copied = kernel.store(child, start, 9).is_ok();
     let grown = kernel.sbrk(pid, 3 * PAGE as i64).is_some();
     let kept = kernel.load(pid, start).is_ok_and(|word| word == 1 || !stored);
-    let object = kernel.objects.kmalloc(3000);
+    let object = kernel.kmalloc(3000);
     if let Ok(at) = object {
-        kernel.objects.kfree(at).unwrap();
+        kernel.kfree(at).unwrap();
     }
     stored && copied && grown && kept && object.is_ok()
 }

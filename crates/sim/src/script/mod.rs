@@ -46,7 +46,7 @@ repeat N STATEMENT                 VAR and NAME may contain %, the number of the
 fail call N | fail frame N [COUNT] | at call N sbrk +SIZE | at call N map | at call N oom
 mark NAME                          remembers how many frames are free
 say TEXT
-show maps|smaps|status NAME, show buddyinfo|pagetypeinfo|slabinfo|vmstat|meminfo|processes
+show maps|smaps|status NAME, show buddyinfo|pagetypeinfo|slabinfo|vmallocinfo|vmstat|meminfo|processes
 expect ok|ENOMEM|SIGSEGV|killed|…  how the last statement ended
 expect FIGURE =|<|<=|>|>= VALUE    figures: rss|size|anon|faults NAME, free, blocks ORDER, alive NAME,
                                    committed, kills, used MARK, contiguous VAR, objects CACHE, time";

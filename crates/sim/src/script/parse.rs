@@ -49,7 +49,7 @@ pub fn parse(text: &str) -> Result<Script, ScriptError> {
         match words.next() {
             None => {}
             Some(first @ ("machine" | "limit")) => {
-                if !statements.is_empty() {
+                if statements.iter().any(|one: &Statement| !matches!(one.step, Step::Say(_))) {
                     return Err(failed(format!("`{first}` comes before all that happens")));
                 }
                 let read = if first == "machine" { machine } else { limit };
@@ -129,7 +129,13 @@ pub(super) fn parse_step(line: &str) -> Result<Step, String> {
             let of_process = matches!(what.as_str(), "maps" | "smaps" | "status");
             let of_machine = matches!(
                 what.as_str(),
-                "buddyinfo" | "pagetypeinfo" | "slabinfo" | "vmstat" | "meminfo" | "processes"
+                "buddyinfo"
+                    | "pagetypeinfo"
+                    | "slabinfo"
+                    | "vmallocinfo"
+                    | "vmstat"
+                    | "meminfo"
+                    | "processes"
             );
             if !of_process && !of_machine {
                 return Err(format!("`{what}` cannot be shown"));

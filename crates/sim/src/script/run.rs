@@ -8,7 +8,9 @@ use crate::kernel::{BootError, Kernel, boot};
 use crate::touch::TouchError;
 use heapwise_pages::slab::{CacheId, CacheSpec};
 use heapwise_pages::{Order, PAGE_SIZE, Pfn, Request, SlabError, Virt};
-use heapwise_vm::{Errno, FaultError, MapFlags, MapRequest, RemapRequest, VirtAddr, page_align};
+use heapwise_vm::{
+    Errno, FaultError, MapFlags, MapRequest, RemapRequest, VirtAddr, VmallocError, page_align,
+};
 use std::collections::BTreeMap;
 
 /// One line of what a run tells.
@@ -127,6 +129,7 @@ enum Held {
     Pages(Pfn, Order),
     Kmalloc(Virt),
     Object(CacheId, Virt),
+    Vmalloc(VirtAddr),
 }
 
 struct Runner<'k, 'm> {
@@ -202,8 +205,15 @@ impl<'k, 'm> Runner<'k, 'm> {
                 self.did(*line, text, ended);
             }
             _ => {
-                let ended = self.step(step).map_err(failed)?.unwrap_or_else(|ended| ended);
-                self.did(*line, text, ended);
+                let ended = self.step(step).map_err(failed)?;
+                let holds = ended.is_ok();
+                let found = ended.unwrap_or_else(|ended| ended);
+                if let Step::Load { .. } = step {
+                    let (line, text) = (*line, text.clone());
+                    self.lines.push(Line::Checked { line, text, found, holds });
+                } else {
+                    self.did(*line, text, found);
+                }
             }
         }
         Ok(())
@@ -411,15 +421,11 @@ impl<'k, 'm> Runner<'k, 'm> {
                     None => Err("ENOMEM".into()),
                 }
             }
-            Step::Kmalloc { var, bytes } => {
-                let result = self.kernel.objects.kmalloc(*bytes);
-                self.kernel.flush_steps();
-                result.map_err(slab).map(|at| {
-                    self.held.insert(var.clone(), Held::Kmalloc(at));
-                    let size = self.kernel.objects.ksize(at).unwrap_or(*bytes);
-                    format!("{size} bytes at physical {:#x}", self.physical(at))
-                })
-            }
+            Step::Kmalloc { var, bytes } => self.kernel.kmalloc(*bytes).map_err(slab).map(|at| {
+                self.held.insert(var.clone(), Held::Kmalloc(at));
+                let size = self.kernel.objects.ksize(at).unwrap_or(*bytes);
+                format!("{size} bytes at physical {:#x}", self.physical(at))
+            }),
             Step::Vmalloc { var, bytes } => self.vmalloc(var, *bytes),
             Step::KernelFree { var } => {
                 let held = self.held.remove(var).ok_or(format!("the kernel has no `{var}`"))?;
@@ -440,9 +446,7 @@ impl<'k, 'm> Runner<'k, 'm> {
                     .caches
                     .get(cache)
                     .ok_or_else(|| format!("there is no cache `{cache}`"))?;
-                let result = self.kernel.objects.alloc(id);
-                self.kernel.flush_steps();
-                result.map_err(slab).map(|at| {
+                self.kernel.cache_alloc(id).map_err(slab).map(|at| {
                     if let Some((_, objects)) = self.caches.get_mut(cache) {
                         *objects += 1;
                     }
@@ -452,7 +456,6 @@ impl<'k, 'm> Runner<'k, 'm> {
             }
             Step::Shrink => {
                 self.kernel.objects.shrink();
-                self.kernel.flush_steps();
                 Ok("ok".into())
             }
             Step::Compact { order } => {
@@ -465,16 +468,28 @@ impl<'k, 'm> Runner<'k, 'm> {
         })
     }
 
-    fn vmalloc(&mut self, _var: &str, _bytes: u64) -> Ended {
-        Err("missing".into())
+    fn vmalloc(&mut self, var: &str, bytes: u64) -> Ended {
+        match self.kernel.vmalloc(bytes) {
+            Ok(at) => {
+                self.held.insert(var.to_owned(), Held::Vmalloc(at));
+                Ok(format!("{at:#x}"))
+            }
+            Err(VmallocError::Size | VmallocError::NotAnArea | VmallocError::DoubleFree) => {
+                Err("EINVAL".into())
+            }
+            Err(_) => Err("ENOMEM".into()),
+        }
     }
 
     fn release(&mut self, held: Held) -> Result<String, SlabError> {
         match held {
             Held::Pages(pfn, order) => self.kernel.give_block(pfn, order),
-            Held::Kmalloc(at) => self.kernel.objects.kfree(at)?,
+            Held::Kmalloc(at) => self.kernel.kfree(at)?,
+            Held::Vmalloc(at) => {
+                self.kernel.vfree(at).map_err(|_| SlabError::DoubleFree)?;
+            }
             Held::Object(cache, at) => {
-                self.kernel.objects.free(cache, at)?;
+                self.kernel.cache_free(cache, at)?;
                 for (id, objects) in self.caches.values_mut() {
                     if *id == cache {
                         *objects -= 1;
@@ -482,7 +497,6 @@ impl<'k, 'm> Runner<'k, 'm> {
                 }
             }
         }
-        self.kernel.flush_steps();
         Ok("ok".into())
     }
 
@@ -500,6 +514,7 @@ impl<'k, 'm> Runner<'k, 'm> {
             "buddyinfo" => self.kernel.buddyinfo(),
             "pagetypeinfo" => self.kernel.pagetypeinfo(),
             "slabinfo" => self.kernel.slabinfo(),
+            "vmallocinfo" => self.kernel.vmallocinfo(),
             "vmstat" => self.kernel.vmstat(),
             "meminfo" => self.kernel.meminfo(),
             _ => self.kernel.process_table(),
@@ -555,6 +570,10 @@ impl<'k, 'm> Runner<'k, 'm> {
         match held {
             // The direct map is linear: what is one block there is one in memory.
             Held::Pages(..) | Held::Kmalloc(..) | Held::Object(..) => true,
+            Held::Vmalloc(at) => {
+                let frames: Vec<u32> = self.kernel.vmalloc_frames(*at).map(Pfn::get).collect();
+                frames.windows(2).all(|pair| pair[1] == pair[0] + 1)
+            }
         }
     }
 }
