@@ -8,6 +8,8 @@ use crate::{
     tune, watch,
     bins, diff, doctor, explain, exporter, journey, lab, maps, pages, replay, run, sim, snapshot,
     tune,
+    bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, replay, run,
+    sim, snapshot, tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes

@@ -207,12 +207,14 @@ impl fmt::Display for Ended {
 pub const fn errno_name(errno: Errno) -> &'static str {
     match errno {
         Errno::Eperm => "EPERM",
+        Errno::Eagain => "EAGAIN",
         Errno::Enomem => "ENOMEM",
         Errno::Eacces => "EACCES",
         Errno::Efault => "EFAULT",
         Errno::Eexist => "EEXIST",
         Errno::Einval => "EINVAL",
         Errno::Eoverflow => "EOVERFLOW",
+        Errno::Eopnotsupp => "EOPNOTSUPP",
     }
 }
 

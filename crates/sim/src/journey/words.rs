@@ -110,7 +110,7 @@ pub(super) fn fault_begins(events: &[Event], fresh: bool, state: &State) -> Opti
         || "no VMA holds it".to_owned(),
         |line| format!("the VMA that holds it: {line}"),
     );
-    let title = format!("{} {at:#x}: the page table lets it not pass", access_name(access));
+    let title = format!("{} {at:#x}: no entry of the page table lets it pass", access_name(access));
     Some((Layer::Fault, title, vec![vma]))
 }
 

@@ -56,8 +56,10 @@ impl Comparison {
 }
 
 /// How a statement can end.
-const ENDINGS: [&str; 13] = [
+const ENDINGS: [&str; 15] = [
     "ok",
+    "EAGAIN",
+    "EOPNOTSUPP",
     "EPERM",
     "ENOMEM",
     "EACCES",
