@@ -3,13 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bins, diff, doctor, explain, export, exporter, html, lab, maps, pages, replay, run, snapshot,
-    trim, tune, watch,
-    tune, watch,
-    bins, diff, doctor, explain, exporter, journey, lab, maps, pages, replay, run, sim, snapshot,
-    tune,
     bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, replay, run,
-    sim, snapshot, tune, watch,
+    sim, snapshot, trim, tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
