@@ -119,7 +119,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
         first_bytes: args.save.is_some(),
         ..Options::default()
     };
-    let first = sampler::look(pid, options).map_err(|error| exit::failure(&error))?;
+    let first = first_look(pid, options)?;
     if args.json {
         return stream::run(pid, first, args.interval, args.duration);
     }
@@ -131,7 +131,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     let mut app = App::new(theme, args.interval);
     app.look(first);
     app.save_as.clone_from(&args.save);
-    let sampler = Sampler::start(pid, options, args.interval);
+    let sampler = Sampler::start(pid, options, app.pace.clone());
     terminal::run(&mut app, &sampler, args.duration)?;
     if let (Some(path), Some(current)) = (&args.save, &app.current) {
         snapshot::keep(&current.seen, path)
@@ -142,6 +142,21 @@ pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
         let _ = writeln!(io::stderr(), "{words}");
     }
     exit::code(code)
+}
+
+/// A large heap takes seconds, in which a terminal should not look dead.
+fn first_look(pid: u32, options: Options) -> anyhow::Result<Look> {
+    const ERASE_LINE: &str = "\r\x1b[K";
+    let is_seen = io::stderr().is_terminal();
+    // With standard error closed there is nobody to tell.
+    if is_seen {
+        let _ = write!(io::stderr(), "heapwise: looking at {pid} ...");
+    }
+    let look = sampler::look(pid, options);
+    if is_seen {
+        let _ = write!(io::stderr(), "{ERASE_LINE}");
+    }
+    look.map_err(|error| exit::failure(&error).into())
 }
 
 /// A heap that changes under the walk is told on the screen, and is no failure of watching.

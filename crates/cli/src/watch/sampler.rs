@@ -63,14 +63,13 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Starts it; the first look is an interval away.
-    pub fn start(pid: u32, options: Options, interval: Duration) -> Self {
+    /// Starts it; its first look is an interval away, which a dear look before has stretched.
+    pub fn start(pid: u32, options: Options, mut pace: Pace) -> Self {
         let (orders, inbox) = channel();
         // One look waits at most: a screen that is stuck must not pile them up.
         let (teller, news) = sync_channel(1);
         // It ends by itself when nobody listens any more.
         thread::spawn(move || {
-            let mut pace = Pace::new(interval);
             let born = figures::start_time(pid).ok();
             let mut paused = false;
             loop {
@@ -169,4 +168,31 @@ fn is_gone(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
     let state = stat.rfind(')').and_then(|at| stat[at + 1..].split_whitespace().next());
     matches!(state, Some("Z" | "X" | "x"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn pace(cpu: Duration) -> Pace {
+        let mut pace = Pace::new(Duration::from_millis(50));
+        pace.learn(Cost { wall: cpu, cpu });
+        pace
+    }
+
+    #[test]
+    fn after_a_dear_look_it_waits_and_orders_wake_it() {
+        let own = std::process::id();
+        let sampler = Sampler::start(own, Options::default(), pace(Duration::from_secs(60)));
+        assert!(sampler.news.recv_timeout(Duration::from_millis(300)).is_err());
+        sampler.order(Order::Now);
+        assert!(sampler.news.recv_timeout(Duration::from_secs(60)).is_ok());
+    }
+
+    #[test]
+    fn one_that_is_gone_has_ended() {
+        let sampler = Sampler::start(u32::MAX, Options::default(), pace(Duration::from_nanos(1)));
+        assert!(matches!(sampler.news.recv_timeout(Duration::from_secs(60)), Ok(News::Ended)));
+    }
 }

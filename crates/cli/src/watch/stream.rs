@@ -24,11 +24,11 @@ pub fn run(
     duration: Option<Duration>,
 ) -> anyhow::Result<ExitCode> {
     let code = super::code_of(&first);
-    let sampler = Sampler::start(pid, Options::default(), interval);
     let began = first.at;
     let mut pace = Pace::new(interval);
     let mut last = first;
     pace.learn(last.cost);
+    let sampler = Sampler::start(pid, Options::default(), pace.clone());
     print(&line(&last, began, &pace, &[]))?;
     loop {
         let news = match duration {
