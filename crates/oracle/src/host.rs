@@ -53,10 +53,17 @@ pub fn version() -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
+/// The child's exit code where it may not switch ASLR off.
+pub const NO_PERSONALITY: i32 = 9;
+
 /// Why the host is no oracle, if it is none.
 pub fn unsuitable() -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
         return Some("the oracle is for x86-64".into());
+    }
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if processor.split_whitespace().any(|flag| flag == "la57") {
+        return Some("programs may use more than 47 bits here, in the model they may not".into());
     }
     match version() {
         Some((6, 17 | 18)) => None,
@@ -131,6 +138,10 @@ pub fn run(child: &Path, stack: u64, steps: &[Step]) -> io::Result<Run> {
     let status = process.wait()?;
     match initial {
         Ok(initial) => Ok(Run { initial, answers }),
+        Err(_) if status.code() == Some(NO_PERSONALITY) => {
+            let text = "the child may not switch ASLR off here (a container's seccomp filter?)";
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
         Err::<_, io::Error>(error) => Err(io::Error::other(format!("{error}; child: {status}"))),
     }
 }

@@ -65,6 +65,7 @@ pub fn host_policy() -> Policy {
         // The sysctl is only half of it: CONFIG_LSM_MMAP_MIN_ADDR, 64 KiB on x86, is the least.
         min_address: number("mmap_min_addr")
             .map_or(default.min_address, |at| VirtAddr::new(at).max(default.min_address)),
+        legacy_layout: number("legacy_va_layout") == Some(1),
         align_huge: chosen("enabled").is_some(),
         align_shmem: shmem.is_some_and(|word| word != "never" && word != "deny"),
         ..default

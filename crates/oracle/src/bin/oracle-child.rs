@@ -34,6 +34,7 @@ const NR_EXIT: usize = 60;
 const NR_WAIT4: usize = 61;
 const NR_FTRUNCATE: usize = 77;
 const NR_SIGALTSTACK: usize = 131;
+const NR_GETRLIMIT: usize = 97;
 const NR_PERSONALITY: usize = 135;
 const NR_SETRLIMIT: usize = 160;
 const NR_MEMFD_CREATE: usize = 319;
@@ -218,6 +219,14 @@ fn populate_initial() {
     }
 }
 
+/// Sets the soft limit; the hard one stays where it is.
+fn set_limit(resource: usize, bytes: u64) -> isize {
+    let mut limits = [0_u64; 2];
+    call!(NR_GETRLIMIT, resource, limits.as_mut_ptr());
+    limits[0] = bytes;
+    call!(NR_SETRLIMIT, resource, limits.as_ptr())
+}
+
 fn run(op: Op) -> i64 {
     let result = match op {
         Op::Brk(at) => call!(NR_BRK, at),
@@ -232,12 +241,7 @@ fn run(op: Op) -> i64 {
         Op::Madvise(at, length, advice) => call!(NR_MADVISE, at, length, advice),
         Op::Read(at) => return touch(at, None),
         Op::Write(at, value) => return touch(at, Some(value)),
-        Op::Limit(which, bytes) => {
-            let resource = [9, 2, 3][which as usize % 3];
-            // The hard limit stays where it is.
-            let limits = [bytes, u64::MAX];
-            call!(NR_SETRLIMIT, resource, limits.as_ptr())
-        }
+        Op::Limit(which, bytes) => set_limit([9, 2, 3][which as usize % 3], bytes),
         Op::Memfd(nth, pages) => {
             let name = [b'm', b'0' + nth as u8 % 8, 0];
             let file = call!(NR_MEMFD_CREATE, name.as_ptr(), 0);
@@ -336,9 +340,11 @@ extern "C" fn main(count: i32, argv: *const *const u8, envp: *const *const u8) -
     let stack = number(unsafe { *argv.add(1) });
     let personality = call!(NR_PERSONALITY, 0xffff_ffff_usize) as usize;
     if personality & ADDR_NO_RANDOMIZE == 0 {
-        let limits = [stack, u64::MAX];
-        call!(NR_SETRLIMIT, 3, limits.as_ptr());
-        call!(NR_PERSONALITY, personality | ADDR_NO_RANDOMIZE);
+        set_limit(3, stack);
+        // Containers may refuse it.
+        if call!(NR_PERSONALITY, personality | ADDR_NO_RANDOMIZE) < 0 {
+            return heapwise_oracle::host::NO_PERSONALITY;
+        }
         call!(NR_EXECVE, c"/proc/self/exe".as_ptr(), argv, envp);
         return 8;
     }
