@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, replay, run,
-    sim, snapshot, trim, tune, watch,
+    bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, profile,
+    record, replay, run, sim, snapshot, trim, tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -43,6 +43,10 @@ pub struct Cli {
 pub enum Command {
     #[command(after_long_help = run_help())]
     Run(run::RunArgs),
+    #[command(after_long_help = record::HELP)]
+    Record(record::RecordArgs),
+    #[command(after_long_help = profile::HELP)]
+    Profile(profile::ProfileArgs),
     /// Run the articles' experiments live, under glibc and under Heapwise
     Lab(lab::LabArgs),
     #[command(after_long_help = explain::HELP)]

@@ -17,7 +17,9 @@ mod lab;
 mod library;
 mod maps;
 mod pages;
+mod profile;
 mod progress;
+mod record;
 mod replay;
 mod report;
 mod run;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
     }
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Profile(args) => profile::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Maps(args) => maps::run(args),

@@ -67,6 +67,13 @@ pub mod free {
     pub const PAGED_BYTES: usize = 80;
 }
 
+/// The tag of a live chunk that a profile watches, instead of `tag`: not 0 either, and not
+/// what the fast path of free takes for live.
+#[must_use]
+pub const fn sampled_tag(tag: u64) -> u64 {
+    if tag == 1 { 3 } else { tag ^ 1 }
+}
+
 /// The header word: `tag:16 | size:44 | 0 | A | M | P`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]

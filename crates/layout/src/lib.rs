@@ -8,6 +8,7 @@
 pub mod bins;
 pub mod control;
 pub mod header;
+pub mod live;
 pub mod record;
 pub mod report;
 pub mod settings;

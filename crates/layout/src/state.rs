@@ -141,6 +141,12 @@ pub struct Cache {
     pub calls: [Cell<u32>; CALL_KINDS],
     /// 1 while every call is counted.
     pub counting: Cell<u32>,
+    /// 1 while a profile counts bytes: malloc's fast path is closed, free's is not.
+    pub sampling: Cell<u32>,
+    /// Bytes to the next sample of a profile; 0 before the first is drawn.
+    pub countdown: Cell<i64>,
+    /// State of the generator that draws them; 0 before the first.
+    pub sample_seed: Cell<u64>,
     /// Pointer-sized slots of foreign chunks on their way.
     pub outboxes: [Outbox; OUTBOXES],
     /// One bin a class, see [`crate::size`].
@@ -175,6 +181,9 @@ impl Cache {
             activity_seen: Cell::new(0),
             calls: [const { Cell::new(0) }; CALL_KINDS],
             counting: Cell::new(0),
+            sampling: Cell::new(0),
+            countdown: Cell::new(0),
+            sample_seed: Cell::new(0),
             outboxes: [const {
                 Outbox {
                     arena: Cell::new(0),

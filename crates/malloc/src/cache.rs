@@ -229,6 +229,16 @@ pub unsafe fn malloc_fast(cache: *const Cache, request: usize) -> usize {
     if request >= look(&cache.limit) {
         return 0;
     }
+    // SAFETY: as the caller's; the limit is right below the small sizes' end.
+    unsafe { pop_small(cache, request) }
+}
+
+/// A ready chunk for a request of at most `SMALL_MAX_REQUEST`, 0 if there is none.
+///
+/// # Safety
+/// The cache is the calling thread's, and open.
+#[inline(always)]
+pub(crate) unsafe fn pop_small(cache: &Cache, request: usize) -> usize {
     let size = (request.max(24) + 23) & !15;
     // SAFETY: size ≤ SMALL_MAX_CHUNK, so the bin exists; an open cache is this thread's.
     unsafe { pop(bin_at(cache, size), true) }
@@ -410,7 +420,8 @@ impl<O: Os> Held<'_, O> {
             cache.range_lo.store(lo, Relaxed);
             cache.range_span.store(span, Relaxed);
         }
-        cache.limit.store(SMALL_MAX_REQUEST + 1, Relaxed);
+        let limit = if cache.sampling.get() != 0 { 0 } else { SMALL_MAX_REQUEST + 1 };
+        cache.limit.store(limit, Relaxed);
     }
 
     /// Fills a bin that is empty. False if the kernel gives no more.

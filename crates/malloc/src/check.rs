@@ -80,7 +80,9 @@ impl<O: Os> Held<'_, O> {
         expect(v.header.prev_in_use() != after_free, "P tells whether the chunk before is free")?;
         match v.state {
             ChunkState::Live => expect(
-                v.header.0 & !PREV_IN_USE == crate::cache::live_header(self.arena, v.header.size()),
+                [crate::cache::live_header, crate::sampling::sampled_header]
+                    .map(|header| header(self.arena, v.header.size()))
+                    .contains(&(v.header.0 & !PREV_IN_USE)),
                 "a live chunk's tag fits its size and arena",
             ),
             ChunkState::Free => {

@@ -9,11 +9,14 @@ use crate::cut::Taken;
 use crate::fatal::Fault;
 use crate::os::{Os, Span};
 use crate::root::{Allocator, Place};
+use crate::sampling::sampled_header;
 use crate::stats::Call;
 use crate::threads::Slot;
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
-use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE};
+use heapwise_layout::header::{
+    ALIGNMENT, HEADER_BYTES, MIN_CHUNK, OVERHEAD_BYTES, PREV_IN_USE, TAG_SHIFT,
+};
 use heapwise_layout::size::{
     MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
 };
@@ -28,6 +31,8 @@ struct Live<'a> {
     arena: &'a ArenaState,
     chunk: Chunk,
     size: usize,
+    /// A profile watches it.
+    sampled: bool,
 }
 
 /// A user pointer and what of the chunk is known to be zero.
@@ -254,10 +259,18 @@ impl<O: Os> Allocator<O> {
     /// Frees what is not null, uncounted.
     fn release(&self, cache: &Cache, pointer: usize) {
         match self.locate(pointer) {
-            Place::Mapped => self.unmap_chunk(pointer),
+            Place::Mapped => {
+                self.note_watched_end(pointer);
+                self.unmap_chunk(pointer);
+            }
             Place::Nowhere => self.fatal(Fault::FreeInvalidPointer),
             Place::Heap(arena, heap) => match self.live_at(arena, heap, pointer) {
-                Some(live) => self.free_live(cache, live),
+                Some(live) => {
+                    if live.sampled {
+                        self.note_watched_end(pointer);
+                    }
+                    self.free_live(cache, live);
+                }
                 None => self.diagnose(arena, heap, pointer),
             },
         }
@@ -274,14 +287,23 @@ impl<O: Os> Allocator<O> {
         // SAFETY: `pointer` lies behind the first header of a mapped heap.
         let header = unsafe { chunk.header() };
         let size = header.size();
-        let valid = header.0 & !PREV_IN_USE == live_header(arena, size)
-            && size >= MIN_CHUNK
-            && size <= heap.end.load(Relaxed) - chunk.0;
-        valid.then_some(Live { arena, chunk, size })
+        let word = header.0 & !PREV_IN_USE;
+        let sampled = word != live_header(arena, size) && self.watching.load(Relaxed) != 0;
+        let expected = if sampled { sampled_header(arena, size) } else { live_header(arena, size) };
+        let valid =
+            word == expected && size >= MIN_CHUNK && size <= heap.end.load(Relaxed) - chunk.0;
+        valid.then_some(Live { arena, chunk, size, sampled })
+    }
+
+    /// A watched block, or a mapped one that may be, ends.
+    fn note_watched_end(&self, pointer: usize) {
+        if self.watching.load(Relaxed) != 0 {
+            self.os.note_sampled_free(pointer);
+        }
     }
 
     fn free_live(&self, cache: &Cache, live: Live<'_>) {
-        let Live { arena, chunk, size } = live;
+        let Live { arena, chunk, size, .. } = live;
         self.perturb_freed(chunk, size);
         // SAFETY: a live chunk that its holder frees. From here on a second free fails.
         unsafe { chunk.set_tag(0) };
@@ -360,6 +382,7 @@ impl<O: Os> Allocator<O> {
             Place::Nowhere => self.fatal(Fault::ReallocInvalidPointer),
             Place::Mapped => {
                 let Some(size) = chunk_size(request) else { return self.failed(cache) };
+                self.note_watched_end(pointer);
                 (self.mapped_usable(pointer), self.remap_chunk(pointer, size))
             }
             Place::Heap(arena, heap) => {
@@ -372,6 +395,13 @@ impl<O: Os> Allocator<O> {
                 };
                 let Some(size) = chunk_size(request) else { return self.failed(cache) };
                 let size = class_for(size).map_or(size, |(_, size)| size);
+                if live.sampled {
+                    // What comes of it is an allocation of its own.
+                    self.note_watched_end(pointer);
+                    let tag = live_header(live.arena, live.size) >> TAG_SHIFT;
+                    // SAFETY: the caller's live chunk; its holder may store its tag.
+                    unsafe { live.chunk.set_tag(tag as u16) };
+                }
                 (
                     live.size - OVERHEAD_BYTES,
                     self.resize_in_place(cache, live, size).then_some(pointer),

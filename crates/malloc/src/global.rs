@@ -6,7 +6,9 @@
 use crate::cache::{Freed, free_fast, free_medium, malloc_fast, malloc_medium, memalign_fast};
 use crate::chunk::at;
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
+use crate::record::{self, ENDED, OFF, SAMPLING};
 use crate::root::Allocator;
+use crate::sampling::malloc_counting;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
 use core::ffi::{c_char, c_int, c_void};
@@ -14,6 +16,7 @@ use core::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Release},
 };
+use heapwise_layout::record::{Cause, Kind};
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
 
@@ -119,12 +122,83 @@ extern "C" fn free_behind(pointer: *mut u8) {
 #[cold]
 #[inline(never)]
 extern "C" fn malloc_slow(request: usize) -> *mut u8 {
+    match record::state() {
+        OFF => {}
+        SAMPLING => return malloc_sampled(request),
+        _ => {
+            return or_enomem(recorded(Kind::Malloc, Cause::Malloc, request, |slot| {
+                ALLOCATOR.malloc(slot, request)
+            }));
+        }
+    }
     or_enomem(ALLOCATOR.malloc(slot(), request))
+}
+
+/// malloc while a profile is on.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn malloc_sampled(request: usize) -> *mut u8 {
+    // SAFETY: this thread's cache; this function stands in the section of the fast paths.
+    match unsafe { malloc_counting(at::<Cache>(machine::cache_address()), request) } {
+        0 => malloc_sampled_slow(request),
+        pointer => at(pointer),
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_sampled_slow(request: usize) -> *mut u8 {
+    or_enomem(sampled(Kind::Malloc, request, request, |slot| ALLOCATOR.malloc(slot, request)))
+}
+
+/// An allocation of `bytes` while a profile is on; `size` is what its record says.
+#[inline(always)]
+fn sampled(kind: Kind, bytes: usize, size: usize, allocate: impl Fn(&Slot) -> usize) -> usize {
+    let pointer = allocate(slot());
+    record::sample(slot(), kind, bytes, size, pointer);
+    pointer
+}
+
+/// An allocation of `size` bytes while a recording is on, or has just ended.
+#[inline(always)]
+fn recorded(kind: Kind, cause: Cause, size: usize, allocate: impl Fn(&Slot) -> usize) -> usize {
+    reopen_after_recording();
+    record::begins(cause);
+    let pointer = allocate(slot());
+    record::allocated(kind, size as u64, pointer);
+    pointer
+}
+
+/// A recording that has ended leaves the caches closed: each thread opens its own again.
+#[inline(always)]
+fn reopen_after_recording() {
+    if record::state() == ENDED {
+        reopen();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn reopen() {
+    if ALLOCATOR.is_sampling() {
+        ALLOCATOR.set_sampling(false);
+    }
+    if slot().cache().counting.get() == 0 || must_count() {
+        return;
+    }
+    ALLOCATOR.set_counting(slot(), must_count());
 }
 
 #[cold]
 #[inline(never)]
 extern "C" fn free_slow(pointer: *mut u8) {
+    if !matches!(record::state(), OFF | SAMPLING) && !pointer.is_null() {
+        reopen_after_recording();
+        record::frees(pointer.expose_provenance());
+        ALLOCATOR.free(slot(), pointer.expose_provenance());
+        record::freed();
+        return;
+    }
     ALLOCATOR.free(slot(), pointer.expose_provenance());
 }
 
@@ -154,6 +228,18 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
             return at(pointer);
         }
     }
+    if record::state() == SAMPLING {
+        let size = count.saturating_mul(each);
+        return or_enomem(sampled(Kind::Calloc, size, size, |slot| {
+            ALLOCATOR.calloc(slot, count, each)
+        }));
+    }
+    if record::state() != OFF {
+        let size = count.saturating_mul(each);
+        return or_enomem(recorded(Kind::Calloc, Cause::Calloc, size, |slot| {
+            ALLOCATOR.calloc(slot, count, each)
+        }));
+    }
     or_enomem(ALLOCATOR.calloc(slot(), count, each))
 }
 
@@ -162,11 +248,58 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
 /// # Safety
 /// As [`free`].
 pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
-    let new = ALLOCATOR.realloc(slot(), pointer.expose_provenance(), request);
+    let new = if record::state() != OFF {
+        // SAFETY: the caller's promise.
+        unsafe { realloc_recorded(pointer, request) }
+    } else {
+        ALLOCATOR.realloc(slot(), pointer.expose_provenance(), request)
+    };
     if new == 0 && request != 0 {
         set_errno(ENOMEM);
     }
     at(new)
+}
+
+/// # Safety
+/// As [`realloc`].
+#[cold]
+unsafe fn realloc_recorded(pointer: *mut u8, request: usize) -> usize {
+    let address = pointer.expose_provenance();
+    if address == 0 {
+        if record::state() == SAMPLING {
+            return malloc_sampled(request).expose_provenance();
+        }
+        let malloc = |slot: &Slot| ALLOCATOR.malloc(slot, request);
+        return recorded(Kind::Malloc, Cause::Malloc, request, malloc);
+    }
+    if request == 0 {
+        free_slow(pointer);
+        return 0;
+    }
+    if record::state() == SAMPLING {
+        let realloc = |slot: &Slot| ALLOCATOR.realloc(slot, address, request);
+        return sampled(Kind::Malloc, request, request, realloc);
+    }
+    reopen_after_recording();
+    record::reallocates(address);
+    let new = ALLOCATOR.realloc(slot(), address, request);
+    record::allocated(Kind::Realloc, request as u64, new);
+    new
+}
+
+fn aligned(align: usize, request: usize) -> usize {
+    if record::state() != OFF {
+        let packed = record::aligned_size(align, request);
+        if record::state() == SAMPLING {
+            return sampled(Kind::Aligned, request, packed, |slot| {
+                ALLOCATOR.memalign(slot, align, request)
+            });
+        }
+        return recorded(Kind::Aligned, Cause::Aligned, packed, |slot| {
+            ALLOCATOR.memalign(slot, align, request)
+        });
+    }
+    ALLOCATOR.memalign(slot(), align, request)
 }
 
 /// A chunk aligned to `align`, a power of two; null and ENOMEM if memory ran out.
@@ -193,7 +326,7 @@ pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn memalign_slow(align: usize, request: usize) -> *mut u8 {
-    at(ALLOCATOR.memalign(slot(), align, request))
+    at(aligned(align, request))
 }
 
 /// Bytes that may be used behind `pointer`; 0 for null.
@@ -219,12 +352,20 @@ pub fn set(setting: Setting, value: usize) -> bool {
     done
 }
 
+/// Whether every call must come by the slow path.
+fn must_count() -> bool {
+    ALLOCATOR.settings.get(Setting::Perturb) != 0
+        || ALLOCATOR.settings.get(Setting::Check) == 3
+        || ALLOCATOR.has_report()
+        || record::active()
+}
+
 /// Brings what was set in line with what already exists.
 fn apply_settings() {
-    let counting = ALLOCATOR.settings.get(Setting::Perturb) != 0
-        || ALLOCATOR.settings.get(Setting::Check) == 3
-        || ALLOCATOR.has_report();
-    ALLOCATOR.set_counting(slot(), counting);
+    ALLOCATOR.set_counting(slot(), must_count());
+    if ALLOCATOR.is_sampling() != (record::state() == SAMPLING) {
+        ALLOCATOR.set_sampling(record::state() == SAMPLING);
+    }
     if ALLOCATOR.settings.get(Setting::ArenaMax) == 1 {
         ALLOCATOR.share_own_arena(slot());
     }
@@ -266,6 +407,7 @@ pub extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *co
             take_environment(list);
         }
     }
+    record::begin();
     apply_settings();
     STARTED.store(2, Release);
 }
@@ -278,7 +420,7 @@ unsafe fn take_environment(list: *const *const c_char) {
     unsafe {
         while !next.is_null() && !(*next).is_null() {
             let variable = core::ffi::CStr::from_ptr(*next).to_bytes();
-            if !ALLOCATOR.settings.take_variable(variable) {
+            if !ALLOCATOR.settings.take_variable(variable) && !record::take_variable(variable) {
                 ALLOCATOR.take_report_variable(variable);
             }
             next = next.add(1);
@@ -288,6 +430,7 @@ unsafe fn take_environment(list: *const *const c_char) {
 
 /// The process ends by its exit handlers.
 pub extern "C" fn finish() {
+    record::process_ends();
     ALLOCATOR.finish_report();
 }
 
@@ -305,6 +448,7 @@ extern "C" fn thread_exit(round: *mut c_void) {
         unsafe { pthread_setspecific(key, at::<c_void>(round.addr() + 1)) };
     } else {
         ALLOCATOR.detach(slot());
+        record::thread_ends();
     }
 }
 
@@ -314,9 +458,11 @@ extern "C" fn before_fork() {
 
 extern "C" fn after_fork_in_parent() {
     ALLOCATOR.after_fork_in_parent();
+    record::process_forked();
 }
 
 extern "C" fn after_fork_in_child() {
     ALLOCATOR.after_fork_in_child(slot());
     ALLOCATOR.report_fork();
+    record::forked();
 }

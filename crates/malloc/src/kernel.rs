@@ -1,8 +1,9 @@
-//! Calls to the kernel, each counted on its way down.
+//! Calls to the kernel, each counted on its way down and noted on its way back.
 
-use crate::os::{Os, Span};
+use crate::os::{KernelNote, Os, Span};
 use crate::root::Allocator;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use heapwise_layout::record::KernelOp;
 
 /// How often each call was made.
 pub struct KernelCalls {
@@ -44,21 +45,32 @@ impl KernelCalls {
 }
 
 impl<O: Os> Allocator<O> {
+    fn note_call(&self, op: KernelOp, address: usize, bytes: isize, failed: bool) {
+        let none = KernelNote { op, address, bytes, new_address: 0, new_bytes: 0, failed };
+        self.os.note_kernel_call(none);
+    }
+
     pub(crate) fn sbrk(&self, delta: isize) -> Option<usize> {
+        let old = self.os.sbrk(delta);
         if delta != 0 {
             self.kernel_calls.brk.fetch_add(1, Relaxed);
+            self.note_call(KernelOp::Brk, old.unwrap_or(0), delta, old.is_none());
         }
-        self.os.sbrk(delta)
+        old
     }
 
     pub(crate) fn map(&self, bytes: usize) -> Option<usize> {
         self.kernel_calls.mmap.fetch_add(1, Relaxed);
-        self.os.map(bytes)
+        let got = self.os.map(bytes);
+        self.note_call(KernelOp::Mmap, got.unwrap_or(0), bytes as isize, got.is_none());
+        got
     }
 
     pub(crate) fn reserve(&self, bytes: usize) -> Option<usize> {
         self.kernel_calls.mmap.fetch_add(1, Relaxed);
-        self.os.reserve(bytes)
+        let got = self.os.reserve(bytes);
+        self.note_call(KernelOp::Reserve, got.unwrap_or(0), bytes as isize, got.is_none());
+        got
     }
 
     /// # Safety
@@ -66,7 +78,9 @@ impl<O: Os> Allocator<O> {
     pub(crate) unsafe fn commit(&self, range: Span) -> bool {
         self.kernel_calls.mprotect.fetch_add(1, Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.os.commit(range) }
+        let done = unsafe { self.os.commit(range) };
+        self.note_call(KernelOp::Mprotect, range.start, range.bytes() as isize, !done);
+        done
     }
 
     /// # Safety
@@ -74,7 +88,9 @@ impl<O: Os> Allocator<O> {
     pub(crate) unsafe fn unmap(&self, range: Span) -> bool {
         self.kernel_calls.munmap.fetch_add(1, Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.os.unmap(range) }
+        let done = unsafe { self.os.unmap(range) };
+        self.note_call(KernelOp::Munmap, range.start, range.bytes() as isize, !done);
+        done
     }
 
     /// # Safety
@@ -82,7 +98,16 @@ impl<O: Os> Allocator<O> {
     pub(crate) unsafe fn remap(&self, old: Span, new_bytes: usize) -> Option<usize> {
         self.kernel_calls.mremap.fetch_add(1, Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.os.remap(old, new_bytes) }
+        let got = unsafe { self.os.remap(old, new_bytes) };
+        self.os.note_kernel_call(KernelNote {
+            op: KernelOp::Mremap,
+            address: old.start,
+            bytes: old.bytes() as isize,
+            new_address: got.unwrap_or(0),
+            new_bytes,
+            failed: got.is_none(),
+        });
+        got
     }
 
     /// # Safety
@@ -100,6 +125,9 @@ impl<O: Os> Allocator<O> {
         let bytes: usize = spans.iter().map(|s| s.bytes()).sum();
         self.kernel_calls.purged_bytes.fetch_add(bytes as u64, Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { self.os.purge(spans) }
+        let done = unsafe { self.os.purge(spans) };
+        let start = spans.first().map_or(0, |span| span.start);
+        self.note_call(KernelOp::Madvise, start, bytes as isize, !done);
+        done
     }
 }

@@ -43,10 +43,17 @@ mod merge;
 pub mod os;
 mod purge;
 #[cfg(feature = "global")]
+pub mod record;
+#[cfg(feature = "global")]
 mod report;
 mod resize;
 pub mod root;
+pub mod sampling;
+#[cfg(feature = "global")]
+mod stacks;
 pub mod stats;
+#[cfg(feature = "global")]
+mod stream;
 pub mod threads;
 mod top;
 mod trim;

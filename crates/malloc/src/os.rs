@@ -5,6 +5,7 @@
 //! touches errno.
 
 use core::sync::atomic::AtomicU32;
+use heapwise_layout::record::KernelOp;
 
 /// A range of addresses, `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,6 +34,23 @@ impl Span {
     pub fn overlap(self, other: Self) -> Self {
         Self::new(self.start.max(other.start), self.end.min(other.end))
     }
+}
+
+/// A call to the kernel that was made, for whoever records them.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelNote {
+    /// Which.
+    pub op: KernelOp,
+    /// Where; for brk the old break.
+    pub address: usize,
+    /// How much; for brk by how much it moved.
+    pub bytes: isize,
+    /// mremap: where it went.
+    pub new_address: usize,
+    /// mremap: how much it is now.
+    pub new_bytes: usize,
+    /// Whether the kernel refused.
+    pub failed: bool,
 }
 
 /// The kernel, the clock and the threads below the allocator.
@@ -130,6 +148,12 @@ pub unsafe trait Os: Sync {
 
     /// Writes what the kernel knows of this process (RSS, faults, time) into its record.
     fn sample(&self, record: &heapwise_layout::report::ProcessRecord);
+
+    /// A call to the kernel was made; the arena's lock may be held.
+    fn note_kernel_call(&self, _: KernelNote) {}
+
+    /// A block that a profile watches is freed, or one that may be watched.
+    fn note_sampled_free(&self, _: usize) {}
 
     /// One line on stderr, then abort.
     fn fatal(&self, line: &str) -> !;

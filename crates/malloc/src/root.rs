@@ -51,6 +51,10 @@ pub struct Allocator<O: Os> {
     pub(crate) publications: AtomicU32,
     /// 1 if every call is to be counted (or filled, or checked): fast paths stay closed.
     pub(crate) counting: AtomicU32,
+    /// 1 while a profile counts bytes.
+    pub(crate) sampling: AtomicU32,
+    /// 1 once a block has been watched: headers with a sampled tag may be live.
+    pub(crate) watching: AtomicU32,
     /// Taken while an arena is made or changes hands.
     pub(crate) arenas_lock: AtomicU32,
     /// 0 raw, 1 in the making, 2 ready.
@@ -93,6 +97,8 @@ impl<O: Os> Allocator<O> {
             report_base: AtomicUsize::new(0),
             publications: AtomicU32::new(0),
             counting: AtomicU32::new(0),
+            sampling: AtomicU32::new(0),
+            watching: AtomicU32::new(0),
             arenas_lock: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             quiet_ticks: AtomicU32::new(0),

@@ -193,6 +193,7 @@ impl<O: Os> Allocator<O> {
         arena.users.fetch_add(1, Relaxed);
         cache.tid.store(self.os.thread_id(), Relaxed);
         cache.counting.set(self.counting.load(Relaxed));
+        cache.sampling.set(self.sampling.load(Relaxed));
         cache.mode.store(if shared { MODE_SHARED } else { MODE_OPEN }, Relaxed);
         held.publish_range();
         Some(cache)

@@ -128,7 +128,8 @@ impl Definitions {
         self.blob(process, blob::MODULE, 0, &bytes);
     }
 
-    /// A stack of a process, return addresses innermost first. `id` is not 0.
+    /// A stack of a process, return addresses innermost first. `id` is not 0. With
+    /// [`NO_PROCESS`] the id is good for all processes: a fork child goes on with its parent's.
     pub fn stack(&mut self, process: u32, id: u32, frames: &[u64]) {
         let bytes: Vec<u8> = frames.iter().flat_map(|f| f.to_le_bytes()).collect();
         self.blob(process, blob::STACK, id, &bytes);
@@ -199,7 +200,9 @@ impl Known {
     }
 
     pub fn stack(&self, process: u32, id: u32) -> &[u64] {
-        self.stacks.get(&(process, id)).map_or(&[], |&(from, to)| &self.frames[from..to])
+        let own = self.stacks.get(&(process, id));
+        let place = own.or_else(|| self.stacks.get(&(NO_PROCESS, id)));
+        place.map_or(&[], |&(from, to)| &self.frames[from..to])
     }
 
     fn process_mut(&mut self, index: u32) -> &mut Process {

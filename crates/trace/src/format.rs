@@ -55,8 +55,8 @@ pub enum Packing {
 pub struct BlockHeader {
     /// What it holds.
     pub kind: BlockKind,
-    /// How.
-    pub(crate) packing: Packing,
+    /// How; the writer decides.
+    pub packing: Packing,
     /// Of which process.
     pub process: u32,
     /// Of which stream in it: a thread's, or the recorder's own.
@@ -77,7 +77,8 @@ pub struct BlockHeader {
     pub raw_bytes: u32,
     /// Length of the payload in the file.
     pub stored_bytes: u32,
-    pub(crate) payload_checksum: u32,
+    /// CRC-32 of the payload as it is stored; the writer fills it in.
+    pub payload_checksum: u32,
 }
 
 impl BlockHeader {

@@ -61,7 +61,7 @@ pub use error::Error;
 pub use event::{Event, KernelCall, What};
 #[doc(hidden)]
 pub use format::reseal;
-pub use format::{BlockHeader, BlockKind, FORMAT_VERSION, MAGIC, MAX_BLOCK_BYTES};
+pub use format::{BlockHeader, BlockKind, FORMAT_VERSION, MAGIC, MAX_BLOCK_BYTES, Packing};
 pub use heapwise_layout::record::{Cause, KernelOp, NO_PROCESS, ProcessStart};
 pub use merge::Events;
 pub use trace::{Source, Trace};

@@ -1,27 +1,29 @@
 //! `heapwise run`: a program on our heap.
 
+mod launch;
 mod preflight;
 mod program;
 mod signals;
 pub mod supervise;
 
-use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use heapwise_layout::report::REPORT_ENV;
 
+pub use self::launch::Launch;
 pub use self::preflight::{Verdict, inspect};
-use crate::failure::{Failure, NOT_FOUND, OURS};
-use crate::library;
+pub use self::program::plain;
+use crate::failure::{Failure, OURS, USAGE};
+use crate::profile;
+use crate::record;
+use crate::record::live::Wanted;
 use crate::report::{self, Format, Report, ReportFile};
-use crate::tunables;
 
 /// What the dynamic loader loads first.
 pub const PRELOAD_ENV: &str = "LD_PRELOAD";
@@ -33,8 +35,13 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     report: Option<Format>,
 
-    /// Write the report to FILE instead of standard error
-    #[arg(short, long, value_name = "FILE", requires = "report")]
+    /// Profile the program: watch an allocation every RATE bytes (512K) on average
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "512K", value_parser = rate, conflicts_with = "report")]
+    profile: Option<u64>,
+
+    /// Write the report to FILE instead of standard error; or the profile, in the form that the
+    /// name says (see `heapwise profile --help`), instead of heapwise.pb.gz
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
     /// Set a tunable of the allocator; may be given several times
@@ -52,42 +59,32 @@ pub struct RunArgs {
 
 /// Runs the program; without `--report` this process becomes it.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let settings = args
-        .tunables
-        .iter()
-        .map(|argument| tunables::parse(argument))
-        .collect::<Result<Vec<_>, _>>()?;
-    let Some((name, arguments)) = args.command.split_first() else {
-        anyhow::bail!("no program given");
-    };
-    let program = program::find(name)?;
-    let library = if may_preload(&program, args.anyway)? { Some(library::locate()?) } else { None };
-
-    let mut command = Command::new(&program);
-    command.arg0(name).args(arguments);
-    command.envs(tunables::environment(&settings));
-    if let Some(library) = &library {
-        command.env(PRELOAD_ENV, preload_list(library, env::var_os(PRELOAD_ENV).as_deref()));
+    let mut launch = Launch::new(&args.command, &args.tunables, args.anyway)?;
+    if let Some(rate) = args.profile {
+        let output = args.output.unwrap_or_else(|| PathBuf::from("heapwise.pb.gz"));
+        return profiled(&mut launch, rate, &output, &args.command);
     }
-
     let Some(format) = args.report else {
-        let error = command.exec();
-        return Err(preflight::exec_failure(&program, &error).into());
+        if args.output.is_some() {
+            return Err(Failure::new(USAGE, "-o wants --report or --profile").into());
+        }
+        let error = launch.command.exec();
+        return Err(launch.exec_failure(&error).into());
     };
     let mut destination = Destination::open(args.output.as_deref())?;
     let file = ReportFile::create().map_err(|error| {
         Failure::new(OURS, format!("cannot make the file that the report is collected in: {error}"))
     })?;
-    command.env(REPORT_ENV, file.path());
-    let outcome = supervise::supervise(&mut command)
-        .map_err(|error| preflight::exec_failure(&program, &error))?;
+    launch.command.env(REPORT_ENV, file.path());
+    let outcome =
+        supervise::supervise(&mut launch.command).map_err(|error| launch.exec_failure(&error))?;
 
     // From here on the exit code is the program's, whatever becomes of the report.
     let code = ExitCode::from(outcome.end.exit_code());
     let written = file.read().and_then(|contents| {
         let inode = file.inode()?;
         let shown = args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let library = library.map(|path| path.to_string_lossy().into_owned());
+        let library = launch.library.map(|path| path.to_string_lossy().into_owned());
         let still_runs = |pid| report::maps_report(pid, inode, file.path());
         destination.write(&Report::new(shown, library, &outcome, &contents, still_runs), format)
     });
@@ -96,41 +93,49 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         crate::complain(&format!(
             "{}: cannot write the report: {}",
             place.display(),
-            program::plain(&error)
+            plain(&error)
         ));
     }
     Ok(code)
 }
 
-/// Whether the program can take the library; an error if not and `anyway` is not given.
-fn may_preload(program: &Path, anyway: bool) -> Result<bool, Failure> {
-    match inspect(program) {
-        Verdict::Fine => Ok(true),
-        Verdict::CannotPreload(_) if anyway => Ok(false),
-        Verdict::CannotPreload(why) => Err(Failure::new(
-            OURS,
-            format!(
-                "{} cannot be preloaded: {why}; --anyway runs it on its own heap",
-                program.display()
-            ),
-        )),
-        Verdict::MissingInterpreter(why) => {
-            Err(Failure::new(NOT_FOUND, format!("{} cannot run: {why}", program.display())))
-        }
+/// Runs the program and samples its allocations.
+fn profiled(
+    launch: &mut Launch,
+    rate: u64,
+    output: &Path,
+    command: &[OsString],
+) -> anyhow::Result<ExitCode> {
+    let format = profile::Format::of(output);
+    let failed =
+        |error: &io::Error| Failure::new(OURS, format!("{}: {}", output.display(), plain(error)));
+    // What cannot be written should not cost a long run.
+    File::create(output).map_err(|error| failed(&error))?;
+    let raw = tempfile::NamedTempFile::new().map_err(|error| failed(&error))?;
+    let trace = if format == profile::Format::Raw { output } else { raw.path() };
+    let sink = record::create(trace, None)?;
+    let wanted = Wanted {
+        sample_bytes: rate,
+        stack_depth: profile::DEPTH,
+        snippet_bytes: profile::SNIPPET_BYTES,
+    };
+    let recorded = record::record(launch, wanted, sink, &record::notes("profile", command))?;
+    recorded.tell_failures(output);
+    if trace != output
+        && let Err(error) = profile::convert(trace, output, format, profile::Show::default(), false)
+    {
+        // The exit code is the program's, whatever becomes of the profile.
+        crate::complain(&format!("{error:#}"));
     }
+    Ok(ExitCode::from(recorded.outcome.end.exit_code()))
 }
 
-/// Ours first, so that its `malloc` is the one that binds.
-fn preload_list(library: &Path, before: Option<&OsStr>) -> OsString {
-    let mut list = library.as_os_str().to_owned();
-    let others = before.map(OsStr::as_bytes).unwrap_or_default();
-    for other in others.split(|byte| b": \t\n".contains(byte)).map(OsStr::from_bytes) {
-        if !other.is_empty() && other != library.as_os_str() {
-            list.push(":");
-            list.push(other);
-        }
+/// A mean distance of samples.
+fn rate(text: &str) -> Result<u64, String> {
+    match heapwise_malloc::tunables::parse(text.as_bytes()) {
+        Some(rate @ 1..) => Ok(rate as u64),
+        _ => Err("a rate is a number of bytes: 4096, 64K, 1M".into()),
     }
-    list
 }
 
 /// Where the report goes, opened before the program starts: a name that cannot
@@ -143,9 +148,9 @@ enum Destination {
 impl Destination {
     fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Stderr) };
-        File::create(path).map(Self::File).map_err(|error| {
-            Failure::new(OURS, format!("{}: {}", path.display(), program::plain(&error)))
-        })
+        File::create(path)
+            .map(Self::File)
+            .map_err(|error| Failure::new(OURS, format!("{}: {}", path.display(), plain(&error))))
     }
 
     fn write(&mut self, report: &Report, format: Format) -> io::Result<()> {
@@ -160,19 +165,5 @@ impl Destination {
                 file.write_all(&text)
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ours_comes_first_and_once() {
-        let list = |before: &str| preload_list(Path::new("/h.so"), Some(OsStr::new(before)));
-        assert_eq!(
-            [list(""), list("a.so b.so"), list("x.so:/h.so")],
-            ["/h.so", "/h.so:a.so:b.so", "/h.so:x.so"]
-        );
     }
 }

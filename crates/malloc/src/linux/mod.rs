@@ -16,7 +16,7 @@ mod helper;
 mod huge;
 mod parked;
 
-use crate::os::{Os, Span};
+use crate::os::{KernelNote, Os, Span};
 use core::ffi::{c_int, c_long, c_ulong, c_void};
 use core::sync::atomic::AtomicU32;
 use machine::{nr, syscall};
@@ -28,6 +28,8 @@ const NO_FD: usize = usize::MAX;
 const MREMAP_MAYMOVE: usize = 1;
 const MADV_DONTNEED: usize = 4;
 const MADV_HUGEPAGE: usize = 14;
+const FUTEX_WAIT: usize = 0;
+const FUTEX_WAKE: usize = 1;
 const FUTEX_WAIT_PRIVATE: usize = 128;
 const FUTEX_WAKE_PRIVATE: usize = 128 | 1;
 /// The calling process, where a pid file descriptor is asked for (Linux 6.14).
@@ -125,6 +127,69 @@ pub fn read_file<'a>(path: &[u8], buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         syscall(nr::CLOSE, [file, 0, 0, 0, 0, 0]);
         Some(&buffer[..ok(read)?])
     }
+}
+
+/// Reads a file of /proc to its end, part by part. `path` ends in NUL.
+pub fn each_part(path: &[u8], mut take: impl FnMut(&[u8])) {
+    const AT_FDCWD: usize = (-100isize) as usize;
+    const O_CLOEXEC: usize = 0x8_0000;
+    let mut buffer = [0; 4096];
+    // SAFETY: a NUL-terminated path; the buffer is ours and its length right.
+    unsafe {
+        let file = syscall(nr::OPENAT, [AT_FDCWD, path.as_ptr().addr(), O_CLOEXEC, 0, 0, 0]);
+        let Some(file) = ok(file) else { return };
+        let args = [file, buffer.as_mut_ptr().addr(), buffer.len(), 0, 0, 0];
+        while let Some(length @ 1..) = ok(syscall(nr::READ, args)) {
+            take(&buffer[..length.min(buffer.len())]);
+        }
+        syscall(nr::CLOSE, [file, 0, 0, 0, 0, 0]);
+    }
+}
+
+/// Maps `bytes` of a file, shared; `None` if it cannot be opened or is shorter. `name` ends in NUL.
+pub fn map_shared_file(name: &[u8], bytes: usize) -> Option<usize> {
+    const AT_FDCWD: usize = (-100isize) as usize;
+    const O_RDWR_CLOEXEC: usize = 2 | 0x8_0000;
+    const MAP_SHARED_NORESERVE: usize = 1 | 0x4000;
+    const SEEK_END: usize = 2;
+    debug_assert_eq!(name.last(), Some(&0));
+    // SAFETY: a NUL-terminated path; a new mapping of what the file has, kept for good.
+    unsafe {
+        let file = [AT_FDCWD, name.as_ptr().addr(), O_RDWR_CLOEXEC, 0, 0, 0];
+        let file = ok(syscall(nr::OPENAT, file))?;
+        let length = syscall(nr::LSEEK, [file, 0, SEEK_END, 0, 0, 0]);
+        let args = [0, bytes, PROT_READ_WRITE, MAP_SHARED_NORESERVE, file, 0];
+        let base = if length >= bytes as isize { ok(syscall(nr::MMAP, args)) } else { None };
+        syscall(nr::CLOSE, [file, 0, 0, 0, 0, 0]);
+        base
+    }
+}
+
+/// Address of a fresh page that reads as zero in a fork child (Linux 4.14; else it is inherited).
+pub fn wiped_page() -> Option<usize> {
+    const MADV_WIPEONFORK: usize = 18;
+    let bytes = Linux::new().page_bytes();
+    let page = mmap(bytes, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS)?;
+    // SAFETY: advice on our own page.
+    unsafe { syscall(nr::MADVISE, [page, bytes, MADV_WIPEONFORK, 0, 0, 0]) };
+    Some(page)
+}
+
+/// Sleeps while `word`, in memory shared between processes, holds `value`; at most `ns`.
+pub fn futex_wait_shared(word: &AtomicU32, value: u32, ns: u64) {
+    let time = Timespec {
+        seconds: (ns / 1_000_000_000) as c_long,
+        nanoseconds: (ns % 1_000_000_000) as c_long,
+    };
+    let args = [word.as_ptr().addr(), FUTEX_WAIT, value as usize, (&raw const time).addr(), 0, 0];
+    // SAFETY: a word of ours and a time.
+    unsafe { syscall(nr::FUTEX, args) };
+}
+
+/// Wakes who sleeps on `word`, in memory shared between processes.
+pub fn futex_wake_shared(word: &AtomicU32) {
+    // SAFETY: a word of ours.
+    unsafe { syscall(nr::FUTEX, [word.as_ptr().addr(), FUTEX_WAKE, i32::MAX as usize, 0, 0, 0]) };
 }
 
 /// Joins the pieces into a NUL-terminated path; `None` if the buffer is too short.
@@ -310,6 +375,16 @@ unsafe impl Os for Linux {
 
     fn sample(&self, record: &heapwise_layout::report::ProcessRecord) {
         crate::report::sample(record);
+    }
+
+    fn note_kernel_call(&self, call: KernelNote) {
+        if crate::record::active() {
+            crate::record::kernel(call);
+        }
+    }
+
+    fn note_sampled_free(&self, pointer: usize) {
+        crate::record::sampled_freed(pointer);
     }
 
     fn fatal(&self, line: &str) -> ! {

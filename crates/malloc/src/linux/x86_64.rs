@@ -16,6 +16,7 @@ pub mod nr {
     pub const WRITE: usize = 1;
     pub const READ: usize = 0;
     pub const CLOSE: usize = 3;
+    pub const LSEEK: usize = 8;
     pub const MMAP: usize = 9;
     pub const MPROTECT: usize = 10;
     pub const MUNMAP: usize = 11;
@@ -30,6 +31,7 @@ pub mod nr {
     pub const EXIT: usize = 60;
     pub const PRCTL: usize = 157;
     pub const GETTID: usize = 186;
+    pub const READLINK: usize = 89;
     pub const FUTEX: usize = 202;
     pub const SCHED_GETAFFINITY: usize = 204;
     pub const GETPPID: usize = 110;
@@ -111,6 +113,65 @@ pub fn slot_address() -> usize {
         );
     }
     slot
+}
+
+// The thread's stream of records: one more word, 0 at first.
+global_asm!(
+    ".pushsection .tbss.heapwise_stream,\"awT\",@nobits",
+    ".p2align 3",
+    ".globl heapwise_stream",
+    ".hidden heapwise_stream",
+    ".type heapwise_stream,@object",
+    ".size heapwise_stream,8",
+    "heapwise_stream: .zero 8",
+    ".popsection",
+);
+
+/// Address of the word that holds the thread's stream of records.
+#[inline(always)]
+pub fn stream_slot() -> usize {
+    let slot: usize;
+    // SAFETY: computes an address in this thread's static storage.
+    unsafe {
+        asm!(
+            "mov {t}, qword ptr fs:[0]",
+            "add {t}, qword ptr [rip + heapwise_stream@GOTTPOFF]",
+            t = out(reg) slot,
+            options(nostack, readonly),
+        );
+    }
+    slot
+}
+
+/// Instruction, stack and frame pointer of the function that this is inlined into.
+#[inline(always)]
+pub fn registers() -> (usize, usize, usize) {
+    let (instruction, stack, frame): (usize, usize, usize);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!(
+            "lea {i}, [rip]",
+            "mov {s}, rsp",
+            "mov {f}, rbp",
+            i = out(reg) instruction,
+            s = out(reg) stack,
+            f = out(reg) frame,
+            options(nostack, nomem, preserves_flags),
+        );
+    }
+    (instruction, stack, frame)
+}
+
+/// The processor's counter: one for all cores, at a constant rate. Not before what stands before
+/// it in the program is done, so that the order of two threads' readings is that of their work.
+#[inline(always)]
+pub fn ticks() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter.
+    unsafe {
+        asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack, nomem));
+    }
+    u64::from(high) << 32 | u64::from(low)
 }
 
 /// VM | FS | FILES | SIGHAND | THREAD | SYSVSEM | SETTLS | PARENT_SETTID | CHILD_CLEARTID

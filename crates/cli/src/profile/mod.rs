@@ -1,0 +1,202 @@
+//! `heapwise profile` and `heapwise run --profile`: which stacks allocate, and which keep.
+
+pub mod flame;
+mod page;
+pub mod pprof;
+pub mod sites;
+pub mod symbols;
+mod text;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use heapwise_trace::Trace;
+
+use self::sites::Sites;
+use self::symbols::Symbols;
+use crate::failure::{Failure, OURS, USAGE};
+use crate::run::plain;
+
+/// Most frames of a stack.
+pub const DEPTH: u32 = 128;
+/// Bytes of stack that a sample may copy.
+pub const SNIPPET_BYTES: u32 = 16 << 10;
+
+/// The help behind the options.
+pub const HELP: &str = "\
+Examples:
+  heapwise run --profile -o job.pb.gz -- python3 job.py
+  go tool pprof -http=: job.pb.gz
+  heapwise run --profile=64K -o job.svg -- ./server
+  heapwise record --stacks -o t.hwt -- ./server
+  heapwise profile t.hwt
+  heapwise profile t.hwt --leaks
+  heapwise profile t.hwt -o t.html
+
+A profile is sampled: on average every 512 KiB that a thread asks for one allocation is watched, with
+its stack, until it is freed. What a site is said to have allocated or to keep is an estimate without
+bias; a site of n samples is known to about 1/√n. The raw form (.hwt) is a trace, and a trace of
+`heapwise record --stacks` is a profile without sampling.
+
+The form follows the file's name: .pb.gz or .pprof (pprof), .folded (collapsed stacks), .svg (flame
+graph), .html, .json, .txt, .hwt (raw).
+
+Exit code: 0; 2 wrong usage, or FILE is no trace; 125 a file cannot be read or written.";
+
+/// The forms of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Tables for people
+    Text,
+    /// One object, `heapwise.profile/1`
+    Json,
+    /// Gzipped protobuf, for `go tool pprof`, Pyroscope, Parca
+    Pprof,
+    /// Collapsed stacks, one a line with a number
+    Folded,
+    /// A flame graph
+    Svg,
+    /// A page with the flame graph and tables
+    Html,
+    /// The sampled trace itself
+    Raw,
+}
+
+impl Format {
+    /// By the file's name; pprof if that says nothing.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("txt") => Self::Text,
+            Some("json") => Self::Json,
+            Some("folded" | "collapsed") => Self::Folded,
+            Some("svg") => Self::Svg,
+            Some("html" | "htm") => Self::Html,
+            Some("hwt") => Self::Raw,
+            _ => Self::Pprof,
+        }
+    }
+}
+
+/// Which of a site's figures a flame graph and collapsed stacks show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// Bytes that live at the end
+    #[default]
+    Live,
+    /// Bytes allocated in all
+    Allocated,
+}
+
+/// Show which stacks allocate and which keep, from a trace with stacks
+#[derive(Debug, Args)]
+pub struct ProfileArgs {
+    /// A trace of `heapwise record --stacks` or of `heapwise run --profile -o FILE.hwt`
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Write to OUT, in the form that its name says
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+
+    /// The form, whatever the name
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// What a flame graph and collapsed stacks show
+    #[arg(long, value_enum, default_value_t)]
+    show: Show,
+
+    /// Only sites whose live bytes only grow
+    #[arg(long)]
+    leaks: bool,
+}
+
+/// Profiles.
+pub fn run(args: ProfileArgs) -> anyhow::Result<ExitCode> {
+    let format = match (args.format, &args.output) {
+        (Some(format), _) => format,
+        (None, Some(output)) => Format::of(output),
+        (None, None) => Format::Text,
+    };
+    if format == Format::Raw {
+        return Err(Failure::new(USAGE, "a trace is raw already: copy it").into());
+    }
+    match &args.output {
+        Some(output) => convert(&args.file, output, format, args.show, args.leaks)?,
+        None => {
+            let mut out = Vec::new();
+            render(&args.file, format, args.show, args.leaks, &mut out)?;
+            anstream::stdout().write_all(&out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the profile in a trace to a file.
+pub fn convert(
+    trace: &Path,
+    output: &Path,
+    format: Format,
+    show: Show,
+    leaks: bool,
+) -> anyhow::Result<()> {
+    let failed =
+        |error: &io::Error| Failure::new(OURS, format!("{}: {}", output.display(), plain(error)));
+    let mut file = BufWriter::new(File::create(output).map_err(|error| failed(&error))?);
+    render(trace, format, show, leaks, &mut file)?;
+    file.flush().map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+/// The profile in a trace, in one of its forms.
+fn render(
+    path: &Path,
+    format: Format,
+    show: Show,
+    leaks: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let trace = open(path)?;
+    let mut sites = Sites::of(&trace).map_err(|error| unreadable(path, &error))?;
+    if let Some(damage) = &sites.damage {
+        crate::complain(&format!("{}: {damage}; this is of what is whole", path.display()));
+    }
+    if sites.allocated.count > 0.0 && sites.sites.iter().all(|site| site.stack.is_empty()) {
+        crate::complain(&format!(
+            "{}: was recorded without stacks; record with --stacks",
+            path.display()
+        ));
+    }
+    if leaks {
+        sites.sites.retain(sites::Site::only_grows);
+    }
+    let mut symbols = Symbols::default();
+    match format {
+        Format::Text => text::write(&trace, &sites, &mut symbols, leaks, out)?,
+        Format::Json => text::write_json(&trace, &sites, &mut symbols, out)?,
+        Format::Pprof => pprof::write(&trace, &sites, &mut symbols, out)?,
+        Format::Folded => flame::folded(&trace, &sites, &mut symbols, show, out)?,
+        Format::Svg => flame::svg(&trace, &sites, &mut symbols, show, out)?,
+        Format::Html => page::write(&trace, &sites, &mut symbols, show, out)?,
+        Format::Raw => io::copy(&mut File::open(path)?, out).map(|_| ())?,
+    }
+    Ok(())
+}
+
+/// Opens a trace; a failure names it.
+pub fn open(path: &Path) -> Result<Trace, Failure> {
+    Trace::open(path).map_err(|error| unreadable(path, &error))
+}
+
+/// One sentence on a trace that cannot be read.
+pub fn unreadable(path: &Path, error: &heapwise_trace::Error) -> Failure {
+    match error {
+        heapwise_trace::Error::Io(error) => {
+            Failure::new(OURS, format!("{}: {}", path.display(), plain(error)))
+        }
+        other => Failure::new(USAGE, format!("{} {other}", path.display())),
+    }
+}

@@ -1,0 +1,141 @@
+//! Names for return addresses: from the modules' files, if they are still the recorded ones.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+use heapwise_trace::{Module, Process};
+use object::Object;
+use object::read::ReadCache;
+
+use crate::record::elf::Loads;
+
+/// What is known of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The functions there, innermost first: one, or more where some were inlined.
+    pub functions: Vec<Function>,
+    /// The module's path, empty if the address is in none.
+    pub module: String,
+    /// The address as the module's file counts.
+    pub address: u64,
+}
+
+/// A function's name and place in the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Its name, demangled.
+    pub name: String,
+    /// The source file, empty if unknown.
+    pub file: String,
+    /// The line, 0 if unknown.
+    pub line: u32,
+}
+
+/// Resolves addresses; remembers files and addresses.
+#[derive(Default)]
+pub struct Symbols {
+    files: HashMap<(String, Vec<u8>), Option<Source>>,
+    places: HashMap<(u32, u64), Place>,
+}
+
+struct Source {
+    loader: Loader,
+    loads: Loads,
+}
+
+impl Symbols {
+    /// What stands at a return address of a process.
+    pub fn place(&mut self, process: &Process, return_address: u64) -> &Place {
+        let key = (process.index, return_address);
+        if !self.places.contains_key(&key) {
+            let place = self.look(process, return_address);
+            self.places.insert(key, place);
+        }
+        &self.places[&key]
+    }
+
+    fn look(&mut self, process: &Process, return_address: u64) -> Place {
+        // The call is before where it returns to.
+        let address = return_address.saturating_sub(1);
+        let Some(module) = process.module_at(address) else {
+            let name = format!("{return_address:#x}");
+            let functions = vec![Function { name, ..Function::default() }];
+            return Place { functions, module: String::new(), address: return_address };
+        };
+        let short = module.path.rsplit('/').next().unwrap_or_default();
+        let in_file = address - module.start + module.offset;
+        let source = self
+            .files
+            .entry((module.path.clone(), module.build_id.clone()))
+            .or_insert_with(|| Source::open(module));
+        let own = source.as_ref().and_then(|s| s.loads.address_of(in_file)).unwrap_or(in_file);
+        let mut functions = source.as_ref().map(|s| s.functions(own)).unwrap_or_default();
+        if functions.is_empty() {
+            let name = format!("{short}+{:#x}", own + 1);
+            functions.push(Function { name, ..Function::default() });
+        }
+        Place { functions, module: module.path.clone(), address: own + 1 }
+    }
+}
+
+impl Source {
+    /// The module's file, or the debug file of its build id; `None` if both are gone or others.
+    fn open(module: &Module) -> Option<Self> {
+        let own = Path::new(&module.path);
+        let named = debug_file(&module.build_id).filter(|path| path.exists());
+        let is_it = |path: &Path| {
+            module.build_id.is_empty() || build_id(path).is_none_or(|id| id == module.build_id)
+        };
+        let loads_of = |path: &Path| {
+            File::open(path).map(|file| Loads::of(&ReadCache::new(file))).unwrap_or_default()
+        };
+        let path = named.as_deref().unwrap_or(own);
+        if !path.is_file() || !is_it(path) {
+            return None;
+        }
+        let loader = Loader::new(path).ok()?;
+        // A debug file has no contents at its offsets: places are those of the file itself.
+        let loads = loads_of(if own.is_file() && is_it(own) { own } else { path });
+        Some(Self { loader, loads })
+    }
+
+    fn functions(&self, address: u64) -> Vec<Function> {
+        let mut out = Vec::new();
+        if let Ok(mut frames) = self.loader.find_frames(address) {
+            while let Ok(Some(frame)) = frames.next() {
+                let Some(name) = frame.function.as_ref().and_then(|f| f.demangle().ok()) else {
+                    continue;
+                };
+                let location = frame.location.as_ref();
+                out.push(Function {
+                    name: name.into_owned(),
+                    file: location.and_then(|l| l.file).unwrap_or_default().to_owned(),
+                    line: location.and_then(|l| l.line).unwrap_or(0),
+                });
+            }
+        }
+        if out.is_empty() {
+            if let Some(name) = self.loader.find_symbol(address) {
+                let name = addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned();
+                out.push(Function { name, ..Function::default() });
+            }
+        }
+        out
+    }
+}
+
+fn build_id(path: &Path) -> Option<Vec<u8>> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let file = object::File::parse(&cache).ok()?;
+    file.build_id().ok()?.map(<[u8]>::to_vec)
+}
+
+/// Where distributions put the debug file of a build id.
+fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = build_id.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug").into())
+}

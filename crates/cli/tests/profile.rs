@@ -1,0 +1,217 @@
+//! `heapwise run --profile` and `heapwise profile`: estimates against the exact record, names,
+//! and each form.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use common::{compile, heapwise, needs_library};
+use serde_json::Value;
+use tempfile::tempdir;
+
+/// Four functions with known totals: 40 MB in small blocks, all freed; 30 MB kept; 12 MB by
+/// calloc on threads, freed; 20 blocks of 1 MB grown by realloc, half of them kept.
+const PROGRAM: &str = "\
+#include <pthread.h>
+#include <stdlib.h>
+void *volatile sink;
+__attribute__((noinline)) void churn(void) {
+  for (int i = 0; i < 400000; i++) { sink = malloc(100); free(sink); } }
+__attribute__((noinline)) void keep(void) {
+  for (int i = 0; i < 100000; i++) sink = malloc(300); }
+__attribute__((noinline)) void *zeroed(void *x) {
+  for (int i = 0; i < 3000; i++) { sink = calloc(10, 200); free(sink); } return x; }
+__attribute__((noinline)) void grow(void) {
+  for (int i = 0; i < 20; i++) { void *p = malloc(1000); p = realloc(p, 1000000);
+    if (i % 2) free(p); else sink = p; } }
+int main(void) {
+  pthread_t t[2];
+  for (int i = 0; i < 2; i++) pthread_create(&t[i], 0, zeroed, 0);
+  churn(); keep(); grow();
+  for (int i = 0; i < 2; i++) pthread_join(t[i], 0);
+  return 3; }
+";
+
+fn program(directory: &Path) -> Option<PathBuf> {
+    compile(directory, "sites", PROGRAM, &["-O1", "-pthread", "-fomit-frame-pointer"])
+}
+
+fn profile(directory: &Path, program: &Path, name: &str, rate: &str) -> PathBuf {
+    let file = directory.join(name);
+    let output = heapwise()
+        .args(["run", &format!("--profile={rate}"), "-o"])
+        .arg(&file)
+        .arg("--")
+        .arg(program)
+        .output()
+        .expect("heapwise runs");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    file
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).expect("a file")).expect("JSON")
+}
+
+/// Sum of a figure over the sites with a function on their stack.
+fn of(profile: &Value, function: &str, figure: &str) -> f64 {
+    let sites = profile["sites"].as_array().expect("sites");
+    let has = |site: &&Value| {
+        let frames = site["stack"].as_array().expect("a stack").iter();
+        frames.flat_map(|f| f["functions"].as_array().expect("names")).any(|f| f == function)
+    };
+    sites.iter().filter(has).map(|site| site[figure].as_f64().expect("a number")).sum()
+}
+
+#[test]
+fn estimates_agree_with_the_exact_record_and_names_are_found() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(directory.path()) else { return };
+    let sampled = json(&profile(directory.path(), &program, "p.json", "16K"));
+    assert_eq!(sampled["schema"], "heapwise.profile/1");
+    // n samples are known to 1/√n; five of these are wide enough for any seed.
+    for (function, figure, exact) in [
+        ("churn", "allocated_bytes", 40e6),
+        ("keep", "allocated_bytes", 30e6),
+        ("keep", "live_bytes", 30e6),
+        ("zeroed", "allocated_bytes", 12e6),
+        ("grow", "live_bytes", 10e6),
+    ] {
+        let got = of(&sampled, function, figure);
+        let error = 5.0 / (exact / 16384.0f64).sqrt();
+        assert!((got / exact - 1.0).abs() < error, "{function} {figure}: {got}, not {exact}");
+    }
+    for function in ["churn", "zeroed"] {
+        let live = of(&sampled, function, "live_bytes");
+        assert!(live < 100e3, "{function}: {live} live");
+    }
+    // The same by the exact record, which needs no tolerance.
+    let trace = directory.path().join("t.hwt");
+    let recorded = heapwise()
+        .args(["record", "--stacks", "-o"])
+        .arg(&trace)
+        .arg("--")
+        .arg(&program)
+        .output()
+        .expect("heapwise runs");
+    assert_eq!(recorded.status.code(), Some(3), "{recorded:?}");
+    let exact = directory.path().join("exact.json");
+    heapwise().arg("profile").arg(&trace).arg("-o").arg(&exact).assert().success();
+    let exact = json(&exact);
+    assert_eq!(of(&exact, "churn", "allocated_bytes"), 40e6);
+    assert_eq!(of(&exact, "keep", "live_bytes"), 30e6);
+    assert_eq!(of(&exact, "zeroed", "allocated_blocks"), 6000.0);
+    let (all, estimate) = (&exact["allocated_bytes"], &sampled["allocated_bytes"]);
+    let ratio = estimate.as_f64().expect("a number") / all.as_f64().expect("a number");
+    assert!((ratio - 1.0).abs() < 0.1, "{ratio}");
+}
+
+#[test]
+fn every_form_is_written() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(directory.path()) else { return };
+    let raw = profile(directory.path(), &program, "p.hwt", "64K");
+    let form = |name: &str| {
+        let file = directory.path().join(name);
+        heapwise().arg("profile").arg(&raw).arg("-o").arg(&file).assert().success();
+        fs::read(&file).expect("a file")
+    };
+    let folded = String::from_utf8(form("p.folded")).expect("text");
+    let keep = folded.lines().find(|line| line.contains(";keep ")).expect("keep");
+    assert!(keep.contains("main;keep "), "{keep}");
+    let svg = String::from_utf8(form("p.svg")).expect("text");
+    assert!(svg.contains("<svg") && svg.contains("keep"));
+    let page = String::from_utf8(form("p.html")).expect("text");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<svg") && page.contains("keep"));
+    let text = String::from_utf8(form("p.txt")).expect("text");
+    assert!(text.contains("Sites that keep the most") && text.contains("keep"));
+
+    // pprof, by a decoder of its own: sums agree with the JSON, and every id is defined.
+    let mut message = Vec::new();
+    flate2::read::GzDecoder::new(&form("p.pb.gz")[..]).read_to_end(&mut message).expect("gzip");
+    let fields = decode(&message);
+    let strings: Vec<&[u8]> = fields.iter().filter(|f| f.0 == 6).map(|f| f.2).collect();
+    assert_eq!(strings[0], b"");
+    assert!(strings.contains(&&b"inuse_space"[..]) && strings.contains(&&b"keep"[..]));
+    let ids = |field: u64| -> Vec<u64> {
+        let of = fields.iter().filter(|f| f.0 == field);
+        of.map(|f| decode(f.2).iter().find(|f| f.0 == 1).expect("an id").1).collect()
+    };
+    let (locations, functions, mappings) = (ids(4), ids(5), ids(3));
+    let mut live = 0;
+    for sample in fields.iter().filter(|f| f.0 == 2) {
+        let sample = decode(sample.2);
+        let list = |field| varints(sample.iter().find(|f| f.0 == field).map_or(&[], |f| f.2));
+        assert!(list(1).iter().all(|id| locations.contains(id)));
+        assert_eq!(list(2).len(), 4);
+        live += list(2)[3];
+    }
+    for location in fields.iter().filter(|f| f.0 == 4) {
+        let location = decode(location.2);
+        let mapping = location.iter().find(|f| f.0 == 2);
+        assert!(mapping.is_none_or(|f| mappings.contains(&f.1)));
+        for line in location.iter().filter(|f| f.0 == 4) {
+            assert!(functions.contains(&decode(line.2)[0].1));
+        }
+    }
+    let expected = serde_json::from_slice::<Value>(&form("p.json")).expect("JSON")["live_bytes"]
+        .as_f64()
+        .expect("a number");
+    assert!((live as f64 - expected).abs() < 1000.0, "{live} {expected}");
+}
+
+#[test]
+fn what_is_no_trace_is_refused() {
+    let directory = tempdir().expect("a directory");
+    let file = directory.path().join("x");
+    fs::write(&file, "not a trace").expect("a file");
+    let output = heapwise().arg("profile").arg(&file).output().expect("heapwise runs");
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.ends_with("is not a Heapwise trace\n"), "{error}");
+}
+
+/// The fields of a protobuf message: number, value of a varint, bytes.
+fn decode(mut bytes: &[u8]) -> Vec<(u64, u64, &[u8])> {
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let key = varint(&mut bytes);
+        match key & 7 {
+            0 => fields.push((key >> 3, varint(&mut bytes), &bytes[..0])),
+            2 => {
+                let length = varint(&mut bytes) as usize;
+                let (field, rest) = bytes.split_at(length);
+                fields.push((key >> 3, 0, field));
+                bytes = rest;
+            }
+            wire => panic!("wire type {wire}"),
+        }
+    }
+    fields
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = bytes[0];
+        *bytes = &bytes[1..];
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return value;
+        }
+    }
+    panic!("a varint without end")
+}
+
+fn varints(mut bytes: &[u8]) -> Vec<u64> {
+    let mut list = Vec::new();
+    while !bytes.is_empty() {
+        list.push(varint(&mut bytes));
+    }
+    list
+}

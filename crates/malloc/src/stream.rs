@@ -1,0 +1,338 @@
+//! A thread's stream of records into the memory that it shares with a recorder.
+//!
+//! ```text
+//! the thread's word ──► ChunkHead │ record record record …      `used` moves behind each
+//!                        full: handed over, the next free one is claimed
+//! ```
+//! Nothing here allocates. A record is a few stores; only once in thousands is
+//! there a chunk to hand over, and a system call only if the recorder sleeps or
+//! is behind.
+//!
+//! Invariant: a thread writes only to chunks of its own process. A fork that
+//! ran no handlers (a bare `clone`) finds its process's number wiped and joins
+//! anew.
+
+use crate::chunk::at;
+use crate::linux::machine::{nr, stream_slot, syscall, ticks};
+use crate::linux::{exact_ns, futex_wait_shared, futex_wake_shared};
+use core::sync::atomic::{
+    AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use heapwise_layout::live::{
+    CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LiveHeader, RUNNING,
+    TICK_SHIFT, chunk_offset,
+};
+use heapwise_layout::record::{BEGINS, Coder, Kind, RECORD_ROOM_BYTES, Record};
+
+/// No blob is longer.
+pub const MAX_BLOB_BYTES: usize = CHUNK_BYTES / 2;
+/// A recorder that has not looked for so long is taken for dead.
+const PATIENCE_NS: u64 = 10_000_000_000;
+/// A thread without a chunk looks again after so long.
+const WAIT_NS: u64 = 20_000_000;
+
+/// Nothing is recorded.
+pub const OFF: u32 = 0;
+/// Calls are recorded.
+pub const ON: u32 = 1;
+/// The recorder has ended: caches are to be opened again.
+pub const ENDED: u32 = 2;
+/// Samples are recorded.
+pub const SAMPLING: u32 = 3;
+
+static STATE: AtomicU32 = AtomicU32::new(OFF);
+/// Where the recording's memory is mapped.
+static BASE: AtomicUsize = AtomicUsize::new(0);
+/// Address of the number of this process in the recording, + 1, in a page that forks wipe.
+static OWN: AtomicUsize = AtomicUsize::new(0);
+
+/// What is recorded: [`OFF`], [`ON`], [`SAMPLING`] or [`ENDED`].
+#[inline(always)]
+pub fn state() -> u32 {
+    STATE.load(Relaxed)
+}
+
+/// The recording's header, if there is one.
+pub fn header() -> Option<&'static LiveHeader> {
+    let base = BASE.load(Acquire);
+    // SAFETY: mapped before `prepare` for as long as the process lives.
+    (base != 0).then(|| unsafe { &*at::<LiveHeader>(base) })
+}
+
+/// Records will go to the mapping at `base`. `own` is the address of a word, zero, in a
+/// page that a fork wipes.
+pub fn prepare(base: usize, own: usize) {
+    OWN.store(own, Relaxed);
+    BASE.store(base, Release);
+}
+
+/// From now on records are written, in state [`ON`] or [`SAMPLING`]; [`prepare`] came before.
+pub fn begin(state: u32) {
+    STATE.store(state, Release);
+}
+
+/// Nothing is recorded any more.
+pub fn end() {
+    STATE.store(ENDED, Release);
+}
+
+/// A word in the wiped page: this process's number + 1.
+fn own() -> &'static AtomicU32 {
+    // SAFETY: set before the state was on; the page is never unmapped.
+    unsafe { &*at::<AtomicU32>(OWN.load(Relaxed)) }
+}
+
+/// Takes a number for this process in the recording.
+pub fn join() -> Option<u32> {
+    let header = header()?;
+    let number = header.processes.fetch_add(1, Relaxed);
+    own().store(number + 1, Relaxed);
+    forget_stream();
+    Some(number)
+}
+
+/// This thread has no stream (in a fork child: it is its parent's).
+pub fn forget_stream() {
+    // SAFETY: this thread's word.
+    unsafe { at::<usize>(stream_slot()).write(0) };
+}
+
+/// Writes a record, timed now.
+#[inline]
+pub fn write(kind: Kind, a: u64, b: u64, c: u64) {
+    if let Some(head) = stream() {
+        write_to(head, kind, a, b, c, &[]);
+    }
+}
+
+/// Writes a blob; false if it found no room.
+pub fn write_blob(what: u64, id: u32, parts: &[&[u8]]) -> bool {
+    let bytes: usize = parts.iter().map(|part| part.len()).sum();
+    if bytes > MAX_BLOB_BYTES {
+        return false;
+    }
+    let Some(mut head) = stream() else { return false };
+    if room(head) < bytes {
+        match next_chunk() {
+            Some(next) => head = next,
+            None => return false,
+        }
+    }
+    write_to(head, Kind::Blob, what, bytes as u64, id.into(), parts);
+    true
+}
+
+/// Where this thread's stack lies, as far as its stream knows.
+pub fn stack_bounds() -> Option<(&'static AtomicU64, &'static AtomicU64)> {
+    stream().map(|head| (&head.stack_low, &head.stack_high))
+}
+
+/// Notes which call of the program runs on this thread.
+#[inline]
+pub fn set_cause(cause: u32) {
+    if let Some(head) = stream() {
+        head.cause.store(cause, Relaxed);
+    }
+}
+
+/// The call of the program that runs on this thread.
+pub fn cause() -> u32 {
+    stream().map_or(0, |head| head.cause.load(Relaxed))
+}
+
+/// The thread ends: its chunk is the recorder's.
+pub fn hand_over() {
+    // SAFETY: this thread's word.
+    let address = unsafe { at::<usize>(stream_slot()).read() };
+    if address == 0 {
+        return;
+    }
+    // SAFETY: a chunk of the mapping, see `stream`.
+    let head = unsafe { &*at::<ChunkHead>(address) };
+    if head.process.load(Relaxed) + 1 == own().load(Relaxed) {
+        give(head);
+    }
+    forget_stream();
+}
+
+/// Bytes left for records.
+#[inline(always)]
+fn room(head: &ChunkHead) -> usize {
+    (CHUNK_BYTES - RECORD_ROOM_BYTES).saturating_sub(head.used.load(Relaxed) as usize)
+}
+
+/// This thread's chunk, with room for a record.
+#[inline(always)]
+fn stream() -> Option<&'static ChunkHead> {
+    // SAFETY: this thread's word.
+    let address = unsafe { at::<usize>(stream_slot()).read() };
+    if address != 0 {
+        // SAFETY: the word is 0 or a chunk of the mapping, which is never unmapped.
+        let head = unsafe { &*at::<ChunkHead>(address) };
+        if head.process.load(Relaxed) + 1 == own().load(Relaxed)
+            && head.used.load(Relaxed) as usize <= CHUNK_BYTES - RECORD_ROOM_BYTES
+        {
+            return Some(head);
+        }
+    }
+    next_chunk()
+}
+
+#[inline(always)]
+fn write_to(head: &ChunkHead, kind: Kind, a: u64, b: u64, c: u64, parts: &[&[u8]]) {
+    if head.writing.load(Relaxed) != 0 {
+        // A signal handler between two stores of the code below.
+        lose(Some(head));
+        return;
+    }
+    head.writing.store(1, Relaxed);
+    let time = ticks() >> TICK_SHIFT;
+    let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
+    let used = head.used.load(Relaxed) as usize;
+    let start = core::ptr::from_ref(head).expose_provenance() + used;
+    // SAFETY: the chunk is this thread's, and has room for a record (see `stream`).
+    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(start) };
+    let mut end = used + coder.encode(Record { kind, time, a, b, c }, out);
+    for part in parts {
+        let to = at::<u8>(start - used + end);
+        // SAFETY: the caller made sure of room for all parts.
+        unsafe { to.copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+        end += part.len();
+    }
+    head.time.store(coder.time, Relaxed);
+    head.address.store(coder.address, Relaxed);
+    head.used.store(end as u32, Release);
+    head.writing.store(0, Relaxed);
+}
+
+fn lose(head: Option<&ChunkHead>) {
+    if let Some(head) = head {
+        head.lost.store(head.lost.load(Relaxed) + 1, Relaxed);
+    }
+    if let Some(header) = header() {
+        header.lost.fetch_add(1, Relaxed);
+    }
+}
+
+/// Hands a chunk over as full.
+fn give(head: &ChunkHead) {
+    head.state.store(CHUNK_FULL, Release);
+    let Some(header) = header() else { return };
+    header.filled.fetch_add(1, AcqRel);
+    if header.recorder_waits.load(Acquire) != 0 {
+        futex_wake_shared(&header.filled);
+    }
+}
+
+/// Hands this thread's chunk over and claims the next.
+#[cold]
+#[inline(never)]
+fn next_chunk() -> Option<&'static ChunkHead> {
+    if !matches!(state(), ON | SAMPLING) {
+        return None;
+    }
+    let header = header()?;
+    if header.stop.load(Relaxed) != RUNNING {
+        end();
+        return None;
+    }
+    if own().load(Relaxed) == 0 {
+        // A fork without handlers.
+        crate::record::join_as_stranger();
+    }
+    // SAFETY: this thread's word.
+    let address = unsafe { at::<usize>(stream_slot()).read() };
+    let number = own().load(Relaxed) - 1;
+    // SAFETY: as in `stream`.
+    let old = (address != 0).then(|| unsafe { &*at::<ChunkHead>(address) });
+    let old = old.filter(|head| head.process.load(Relaxed) == number);
+    let carried = old.map(|head| {
+        let stream = head.stream.load(Relaxed);
+        let stack = (head.stack_low.load(Relaxed), head.stack_high.load(Relaxed));
+        (
+            stream,
+            head.sequence.load(Relaxed) + 1,
+            head.thread.load(Relaxed),
+            head.cause.load(Relaxed),
+            stack,
+        )
+    });
+    let (time, address, lost) = old.map_or((ticks() >> TICK_SHIFT, 0, 0), |head| {
+        (head.time.load(Relaxed), head.address.load(Relaxed), head.lost.load(Relaxed))
+    });
+    if let Some(head) = old {
+        give(head);
+    }
+    forget_stream();
+    let index = claim(header)?;
+    let base = core::ptr::from_ref(header).expose_provenance() + chunk_offset(index);
+    // SAFETY: a chunk of the mapping that is this thread's alone now.
+    let head = unsafe { &*at::<ChunkHead>(base) };
+    let new = carried.is_none();
+    let (stream, sequence, thread, cause, stack) = carried.unwrap_or_else(|| {
+        // SAFETY: no arguments.
+        let thread = unsafe { syscall(nr::GETTID, [0; 6]) };
+        (header.streams.fetch_add(1, Relaxed), 0, thread as u32, 0, (0, 0))
+    });
+    head.process.store(number, Relaxed);
+    head.stream.store(stream, Relaxed);
+    head.thread.store(thread, Relaxed);
+    head.pid.store(crate::record::outside_pid(), Relaxed);
+    head.sequence.store(sequence, Relaxed);
+    for (word, value) in [
+        (&head.base_time, time),
+        (&head.time, time),
+        (&head.base_address, address),
+        (&head.address, address),
+        (&head.stack_low, stack.0),
+        (&head.stack_high, stack.1),
+    ] {
+        word.store(value, Relaxed);
+    }
+    head.writing.store(0, Relaxed);
+    head.cause.store(cause, Relaxed);
+    head.lost.store(0, Relaxed);
+    head.used.store(CHUNK_HEAD_BYTES as u32, Relaxed);
+    head.state.store(CHUNK_OPEN, Release);
+    // SAFETY: this thread's word.
+    unsafe { at::<usize>(stream_slot()).write(base) };
+    if new {
+        write_to(head, Kind::Thread, BEGINS, 0, 0, &[]);
+    }
+    if lost > 0 {
+        write_to(head, Kind::Lost, lost.into(), 0, 0, &[]);
+    }
+    Some(head)
+}
+
+/// A free chunk; waits for one while the recorder lives.
+fn claim(header: &LiveHeader) -> Option<usize> {
+    loop {
+        let before = header.freed.load(Acquire);
+        for (number, word) in header.free.iter().enumerate() {
+            let mut bits = word.load(Acquire);
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                match word.compare_exchange_weak(bits, bits & !(1 << bit), AcqRel, Acquire) {
+                    Ok(_) => {
+                        let index = number * 64 + bit as usize;
+                        header.high_water.fetch_max(index as u32 + 1, AcqRel);
+                        return Some(index);
+                    }
+                    Err(now) => bits = now,
+                }
+            }
+        }
+        let late = exact_ns().saturating_sub(header.heartbeat_ns.load(Relaxed));
+        if header.stop.load(Relaxed) != RUNNING || late > PATIENCE_NS {
+            lose(None);
+            end();
+            return None;
+        }
+        header.starving.fetch_add(1, AcqRel);
+        futex_wake_shared(&header.filled);
+        futex_wait_shared(&header.freed, before, WAIT_NS);
+        header.starving.fetch_sub(1, AcqRel);
+    }
+}
