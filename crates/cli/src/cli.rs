@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, profile,
-    record, replay, run, sim, snapshot, trim, tune, watch,
+    record, replay, run, sim, snapshot, timeline, trim, tune, watch,
 };
 
 /// Run any Linux program on the Heapwise allocator and see where its memory goes
@@ -45,6 +45,8 @@ pub enum Command {
     Run(run::RunArgs),
     #[command(after_long_help = record::HELP)]
     Record(record::RecordArgs),
+    #[command(after_long_help = timeline::HELP)]
+    Timeline(timeline::TimelineArgs),
     #[command(after_long_help = profile::HELP)]
     Profile(profile::ProfileArgs),
     /// Run the articles' experiments live, under glibc and under Heapwise

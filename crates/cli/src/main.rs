@@ -27,6 +27,7 @@ mod sim;
 mod snapshot;
 mod table;
 mod target;
+mod timeline;
 mod trim;
 mod tunables;
 mod tune;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Record(args) => record::run(args),
+        Command::Timeline(args) => timeline::run(args),
         Command::Profile(args) => profile::run(args),
         Command::Lab(args) => lab::run(args),
         Command::Explain(args) => explain::run(args),

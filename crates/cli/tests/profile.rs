@@ -166,6 +166,42 @@ fn every_form_is_written() {
 }
 
 #[test]
+fn a_running_process_is_sampled_for_a_while() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let source = "#include <stdlib.h>\n#include <time.h>\nvoid *volatile sink;\n\
+        __attribute__((noinline)) void busy(void) { free(malloc(5000)); sink = malloc(64); }\n\
+        int main(void) { time_t end = time(0) + 30;\n\
+          while (time(0) < end) { for (int i = 0; i < 100; i++) busy();\n\
+            struct timespec t = {0, 1000000}; nanosleep(&t, 0); } return 0; }\n";
+    let Some(program) = compile(directory.path(), "busy", source, &["-O1"]) else { return };
+    let mut command = std::process::Command::new(common::program());
+    let child = command.args(["run", "--"]).arg(program).spawn().expect("heapwise runs");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let file = directory.path().join("p.json");
+    let once = || {
+        heapwise()
+            .args(["profile", &child.id().to_string(), "--for", "2s", "--rate", "16K", "-o"])
+            .arg(&file)
+            .output()
+            .expect("heapwise runs")
+    };
+    // Twice: the second time it has been profiled before.
+    let outputs = [once(), once()];
+    let mut child = child;
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let said = outputs.map(|o| (o.status.code(), String::from_utf8_lossy(&o.stderr).into_owned()));
+    if said.iter().any(|(code, _)| *code == Some(4)) {
+        return eprintln!("skipped: not permitted here: {said:?}");
+    }
+    assert_eq!(said.clone().map(|s| s.0), [Some(0); 2], "{said:?}");
+    let profile = json(&file);
+    assert!(of(&profile, "busy", "allocated_bytes") > 1e6, "{profile:#}");
+    assert!(of(&profile, "busy", "live_bytes") > 0.0);
+}
+
+#[test]
 fn what_is_no_trace_is_refused() {
     let directory = tempdir().expect("a directory");
     let file = directory.path().join("x");

@@ -270,3 +270,43 @@ fn a_full_disk_is_one_error_and_the_rest_is_whole() {
     let whole = trace.events().filter_map(Result::ok).count();
     assert!(whole > 5_000, "{whole} events");
 }
+
+#[test]
+fn a_timeline_joins_calls_and_kernel() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(
+        directory.path(),
+        "joined",
+        "int main(void) {\n\
+           mallopt(M_MMAP_THRESHOLD, 65536);\n\
+           for (int i = 0; i < 100; i++) free(malloc(40));\n\
+           sink = malloc(777777); memset(sink, 1, 777777); free(sink); return 0; }\n",
+    ) else {
+        return;
+    };
+    record(directory.path(), &[], &[program.to_str().expect("utf-8")]);
+    let file = directory.path().join("trace.hwt");
+    let output = heapwise().arg("timeline").arg(&file).output().expect("heapwise runs");
+    let text = String::from_utf8(output.stdout).expect("utf-8");
+    let lines: Vec<&str> = text.lines().collect();
+    let malloc = lines.iter().position(|l| l.contains(" malloc(777777) = 0x")).expect("malloc");
+    assert!(lines[malloc + 1].contains("└ mmap(7"), "{}", lines[malloc + 1]);
+    let free = lines[malloc..].iter().position(|l| l.contains(" free(0x")).expect("free") + malloc;
+    assert!(lines[free + 1].contains("└ munmap(0x"), "{}", lines[free + 1]);
+    assert!(lines.iter().any(|l| l.contains(" frees without the kernel")), "{text}");
+
+    let output = heapwise().arg("timeline").arg("--json").arg(&file).output().expect("runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["schema"], &json["complete"]), (&"heapwise.timeline/1".into(), &true.into()));
+    assert!(json["live_peak_bytes"].as_u64().expect("a number") >= 777_777);
+    let calls = json["calls"].as_array().expect("calls");
+    let call = calls.iter().find(|c| c["size"] == 777_777).expect("the call");
+    let kernel = &call["kernel"][0];
+    assert_eq!((&kernel["call"], &kernel["cause"]), (&"mmap".into(), &"malloc".into()));
+
+    let page = directory.path().join("t.html");
+    heapwise().arg("timeline").arg(&file).arg("--html").arg(&page).assert().success();
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<polyline"));
+}

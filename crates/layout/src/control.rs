@@ -24,6 +24,10 @@ pub enum Command {
     /// Result: 1 if any went back; left: arenas whose threads ran all the time, so that
     /// their caches and inboxes could not be emptied.
     Trim = 1,
+    /// Join a recording: the argument is the recorder's pid × 2^32 + the number of its
+    /// descriptor of the shared memory (see [`crate::live`]), which says what to record.
+    /// Result: 1 if the process takes part now. It ends when the recorder stops it there.
+    Record = 2,
 }
 
 impl Command {
@@ -32,6 +36,7 @@ impl Command {
     pub const fn of(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Trim),
+            2 => Some(Self::Record),
             _ => None,
         }
     }
@@ -115,6 +120,7 @@ mod tests {
     #[test]
     fn commands_are_their_numbers() {
         assert_eq!(Command::of(Command::Trim as u32), Some(Command::Trim));
+        assert_eq!(Command::of(Command::Record as u32), Some(Command::Record));
         assert_eq!(Command::of(0), None);
         assert_eq!(Command::of(u32::MAX), None);
     }

@@ -30,7 +30,7 @@ use heapwise_layout::size::{
     SMALL_MAX_REQUEST, bin_size, medium_bin,
 };
 use heapwise_layout::state::{
-    ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, MODE_OPEN,
+    ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, HeapInfo, MODE_OPEN,
 };
 
 /// Largest request that a medium chunk serves.
@@ -270,6 +270,60 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
     if pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span) {
         return Freed::Not;
     }
+    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    unsafe { free_inside(cache, pointer) }
+}
+
+/// malloc as its fast path would do it, of a cache that is closed because every call is recorded:
+/// the user pointer, or 0 for the slow path.
+///
+/// # Safety
+/// As [`malloc_fast`]. The caller stands in the section of the fast paths: a helper that lends
+/// the cache changes the mode first, then looks where the thread is.
+#[inline(always)]
+pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request > SMALL_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
+        return 0;
+    }
+    // SAFETY: the mode says that the cache is this thread's, and its arena too.
+    unsafe { pop_small(cache, request) }
+}
+
+/// free as its fast path would do it, of a closed cache.
+///
+/// # Safety
+/// As [`malloc_closed`].
+#[inline(always)]
+pub unsafe fn free_closed(cache: *const Cache, pointer: usize) -> Freed {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if cache.mode.load(Relaxed) != MODE_OPEN {
+        return Freed::Not;
+    }
+    // SAFETY: an open cache holds the address of its arena, that of its newest heap; both live
+    // as long as the thread has the arena.
+    let heap = unsafe { (*at::<ArenaState>(cache.arena.get())).heap.load(Relaxed) };
+    if heap == 0 {
+        return Freed::Not;
+    }
+    // SAFETY: as above.
+    let heap = unsafe { &*at::<HeapInfo>(heap) };
+    let lo = heap.start.get() + heapwise_layout::header::HEADER_BYTES;
+    if pointer.wrapping_sub(lo) >= heap.end.load(Relaxed).wrapping_sub(lo) {
+        return Freed::Not;
+    }
+    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    unsafe { free_inside(cache, pointer) }
+}
+
+/// What both do once the range is checked.
+///
+/// # Safety
+/// `pointer` lies behind the first header of the newest heap of the calling thread's own arena.
+#[inline(always)]
+unsafe fn free_inside(cache: &Cache, pointer: usize) -> Freed {
     let chunk = Chunk::of(pointer);
     // SAFETY: the range is mapped and starts behind the first header.
     let header = unsafe { chunk.wild_header() }.0;

@@ -6,7 +6,7 @@
 use crate::os::Os;
 use crate::root::Allocator;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use heapwise_layout::control::{Command, HELPER_NONE, STATUS_DONE, STATUS_UNKNOWN};
+use heapwise_layout::control::{Command, HELPER_NONE, STATUS_DONE, STATUS_FAILED, STATUS_UNKNOWN};
 
 /// How often a trim comes back for arenas whose threads run, about 1 ms apart.
 const TRIM_ROUNDS: u32 = 20;
@@ -29,6 +29,11 @@ impl<O: Os> Allocator<O> {
         let argument = control.argument.load(Relaxed);
         let outcome = match Command::of(control.command.load(Relaxed)) {
             Some(Command::Trim) => self.serve_trim(argument as usize),
+            Some(Command::Record) => {
+                let joined = self.os.join_recording((argument >> 32) as u32, argument as u32);
+                let status = if joined { STATUS_DONE } else { STATUS_FAILED };
+                Outcome { status, result: u64::from(joined), left: 0 }
+            }
             None => Outcome { status: STATUS_UNKNOWN, result: 0, left: 0 },
         };
         control.status.store(outcome.status, Relaxed);

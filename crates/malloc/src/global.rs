@@ -3,7 +3,10 @@
 //! The C ABI (`libheapwise`) and the Rust face (`heapwise`) are thin layers
 //! over these functions. The fast paths are here, first.
 
-use crate::cache::{Freed, free_fast, free_medium, malloc_fast, malloc_medium, memalign_fast};
+use crate::cache::{
+    Freed, free_closed, free_fast, free_medium, malloc_closed, malloc_fast, malloc_medium,
+    memalign_fast,
+};
 use crate::chunk::at;
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::record::{self, ENDED, OFF, SAMPLING};
@@ -125,6 +128,7 @@ extern "C" fn malloc_slow(request: usize) -> *mut u8 {
     match record::state() {
         OFF => {}
         SAMPLING => return malloc_sampled(request),
+        _ if record::plain() => return malloc_recorded(request),
         _ => {
             return or_enomem(recorded(Kind::Malloc, Cause::Malloc, request, |slot| {
                 ALLOCATOR.malloc(slot, request)
@@ -132,6 +136,48 @@ extern "C" fn malloc_slow(request: usize) -> *mut u8 {
         }
     }
     or_enomem(ALLOCATOR.malloc(slot(), request))
+}
+
+/// malloc while a recording is on.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn malloc_recorded(request: usize) -> *mut u8 {
+    // SAFETY: this thread's cache; this function stands in the section of the fast paths.
+    match unsafe { malloc_closed(at::<Cache>(machine::cache_address()), request) } {
+        0 => malloc_recorded_slow(request),
+        pointer => {
+            record::served(Kind::Malloc, request, pointer);
+            at(pointer)
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_recorded_slow(request: usize) -> *mut u8 {
+    let malloc = |slot: &Slot| ALLOCATOR.malloc(slot, request);
+    or_enomem(recorded(Kind::Malloc, Cause::Malloc, request, malloc))
+}
+
+/// free while a recording is on.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn free_recorded(pointer: *mut u8) {
+    record::gives(pointer.addr());
+    // SAFETY: as in `malloc_recorded`.
+    match unsafe { free_closed(at::<Cache>(machine::cache_address()), pointer.addr()) } {
+        Freed::Done => {}
+        Freed::Overflow => {
+            record::gives_slowly();
+            overflow(pointer);
+            record::freed();
+        }
+        Freed::Not => {
+            record::gives_slowly();
+            ALLOCATOR.free(slot(), pointer.expose_provenance());
+            record::freed();
+        }
+    }
 }
 
 /// malloc while a profile is on.
@@ -193,6 +239,9 @@ fn reopen() {
 #[inline(never)]
 extern "C" fn free_slow(pointer: *mut u8) {
     if !matches!(record::state(), OFF | SAMPLING) && !pointer.is_null() {
+        if record::plain() {
+            return free_recorded(pointer);
+        }
         reopen_after_recording();
         record::frees(pointer.expose_provenance());
         ALLOCATOR.free(slot(), pointer.expose_provenance());
@@ -354,14 +403,19 @@ pub fn set(setting: Setting, value: usize) -> bool {
 
 /// Whether every call must come by the slow path.
 fn must_count() -> bool {
+    others_count() || record::active()
+}
+
+/// Whether so for another reason than a recording.
+fn others_count() -> bool {
     ALLOCATOR.settings.get(Setting::Perturb) != 0
         || ALLOCATOR.settings.get(Setting::Check) == 3
         || ALLOCATOR.has_report()
-        || record::active()
 }
 
 /// Brings what was set in line with what already exists.
 fn apply_settings() {
+    record::set_plain(!others_count());
     ALLOCATOR.set_counting(slot(), must_count());
     if ALLOCATOR.is_sampling() != (record::state() == SAMPLING) {
         ALLOCATOR.set_sampling(record::state() == SAMPLING);

@@ -155,6 +155,12 @@ pub unsafe trait Os: Sync {
     /// A block that a profile watches is freed, or one that may be watched.
     fn note_sampled_free(&self, _: usize) {}
 
+    /// Joins the recording whose memory the process `pid` has open as `descriptor`; false if
+    /// that cannot be.
+    fn join_recording(&self, _pid: u32, _descriptor: u32) -> bool {
+        false
+    }
+
     /// One line on stderr, then abort.
     fn fatal(&self, line: &str) -> !;
 }

@@ -7,6 +7,7 @@
 use crate::chunk::at;
 use crate::global::ALLOCATOR;
 use crate::linux::machine::{nr, syscall};
+use crate::linux::may_have_stream;
 use crate::linux::{decimal, each_part, map_shared_file, path, read_file, wiped_page};
 use crate::os::{KernelNote, Os};
 use crate::threads::Slot;
@@ -99,6 +100,28 @@ fn stack() -> u64 {
         0 => 0,
         bytes => stacks::capture(bytes as usize).into(),
     }
+}
+
+/// Joins the recording of a recorder that found this process running: of samples only, since
+/// the threads that run would have to be told to count every call.
+pub(crate) fn join_from_outside(pid: u32, descriptor: u32) -> bool {
+    if !may_have_stream() {
+        return false;
+    }
+    let (mut digits, mut more_digits, mut buffer) = ([0; 20], [0; 20], [0; 64]);
+    let pieces: [&[u8]; 4] = [
+        b"/proc/",
+        decimal(pid.into(), &mut digits),
+        b"/fd/",
+        decimal(descriptor.into(), &mut more_digits),
+    ];
+    let Some(name) = path(&mut buffer, &pieces) else { return false };
+    if !attach(name) || stream::header().is_none_or(|h| h.sample_bytes.load(Relaxed) == 0) {
+        return false;
+    }
+    begin();
+    ALLOCATOR.set_sampling(true);
+    true
 }
 
 /// In a fork child: a process of its own.
@@ -289,6 +312,11 @@ pub fn aligned_size(align: usize, size: usize) -> usize {
 #[inline(never)]
 pub fn sample(slot: &Slot, kind: Kind, bytes: usize, size: usize, pointer: usize) {
     if pointer != 0 && ALLOCATOR.count_down(slot, bytes, MEAN.load(Relaxed)) {
+        if stream::header().is_none_or(|h| h.stop.load(Relaxed) != RUNNING) {
+            // The next call that comes by the slow path opens malloc again.
+            stream::end();
+            return;
+        }
         ALLOCATOR.watch(pointer);
         let stack = stack();
         stream::write(kind, size as u64, pointer as u64, stack);
@@ -300,6 +328,37 @@ pub(crate) fn sampled_freed(pointer: usize) {
     if stream::state() == SAMPLING {
         stream::write(Kind::Free, 0, pointer as u64, 0);
     }
+}
+
+/// Whether recorded calls may be served as the fast paths would: nothing else wants to see them.
+static PLAIN: AtomicU32 = AtomicU32::new(0);
+
+/// See [`plain`].
+pub fn set_plain(plain: bool) {
+    PLAIN.store(u32::from(plain), Relaxed);
+}
+
+/// Whether a recording is on and nothing but it closes the caches.
+#[inline(always)]
+pub fn plain() -> bool {
+    stream::state() == stream::ON && PLAIN.load(Relaxed) != 0
+}
+
+/// An allocation that the thread cache served.
+#[inline(always)]
+pub fn served(kind: Kind, size: usize, pointer: usize) {
+    stream::write(kind, size as u64, pointer as u64, stack());
+}
+
+/// A free that the thread cache will probably take.
+#[inline(always)]
+pub fn gives(pointer: usize) {
+    stream::write(Kind::Free, 0, pointer as u64, 0);
+}
+
+/// It did not, or is over its bound: what follows is because of it.
+pub fn gives_slowly() {
+    stream::set_cause(Cause::Free as u32);
 }
 
 /// A free begins.
@@ -331,6 +390,9 @@ pub fn reallocates(pointer: usize) {
 /// A call to the kernel was made.
 #[cold]
 pub(crate) fn kernel(call: KernelNote) {
+    if !may_have_stream() {
+        return;
+    }
     if call.op == KernelOp::Mremap {
         stream::write(Kind::KernelTo, 0, call.new_address as u64, call.new_bytes as u64);
     }

@@ -13,15 +13,15 @@
 //! anew.
 
 use crate::chunk::at;
-use crate::linux::machine::{nr, stream_slot, syscall, ticks};
+use crate::linux::machine::{nr, stream_slot, syscall, ticks, ticks_loosely};
 use crate::linux::{exact_ns, futex_wait_shared, futex_wake_shared};
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use heapwise_layout::live::{
-    CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LiveHeader, RUNNING,
-    TICK_SHIFT, chunk_offset,
+    CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LIVE_FILE_BYTES, LiveHeader,
+    RUNNING, TICK_SHIFT, chunk_offset,
 };
 use heapwise_layout::record::{BEGINS, Coder, Kind, RECORD_ROOM_BYTES, Record};
 
@@ -143,17 +143,21 @@ pub fn cause() -> u32 {
 
 /// The thread ends: its chunk is the recorder's.
 pub fn hand_over() {
-    // SAFETY: this thread's word.
-    let address = unsafe { at::<usize>(stream_slot()).read() };
-    if address == 0 {
-        return;
-    }
+    let Some(address) = own_chunk() else { return };
     // SAFETY: a chunk of the mapping, see `stream`.
     let head = unsafe { &*at::<ChunkHead>(address) };
     if head.process.load(Relaxed) + 1 == own().load(Relaxed) {
         give(head);
     }
     forget_stream();
+}
+
+/// The address of this thread's chunk. What a former recording left in the word is none.
+#[inline(always)]
+fn own_chunk() -> Option<usize> {
+    // SAFETY: this thread's word.
+    let address = unsafe { at::<usize>(stream_slot()).read() };
+    (address.wrapping_sub(BASE.load(Relaxed)) < LIVE_FILE_BYTES).then_some(address)
 }
 
 /// Bytes left for records.
@@ -165,10 +169,8 @@ fn room(head: &ChunkHead) -> usize {
 /// This thread's chunk, with room for a record.
 #[inline(always)]
 fn stream() -> Option<&'static ChunkHead> {
-    // SAFETY: this thread's word.
-    let address = unsafe { at::<usize>(stream_slot()).read() };
-    if address != 0 {
-        // SAFETY: the word is 0 or a chunk of the mapping, which is never unmapped.
+    if let Some(address) = own_chunk() {
+        // SAFETY: a chunk of the mapping, which is never unmapped.
         let head = unsafe { &*at::<ChunkHead>(address) };
         if head.process.load(Relaxed) + 1 == own().load(Relaxed)
             && head.used.load(Relaxed) as usize <= CHUNK_BYTES - RECORD_ROOM_BYTES
@@ -187,7 +189,9 @@ fn write_to(head: &ChunkHead, kind: Kind, a: u64, b: u64, c: u64, parts: &[&[u8]
         return;
     }
     head.writing.store(1, Relaxed);
-    let time = ticks() >> TICK_SHIFT;
+    // Order against other threads costs a fence, and matters only if there are any.
+    let ordered = crate::global::ALLOCATOR.state.multi_threaded.load(Relaxed) != 0;
+    let time = if ordered { ticks() } else { ticks_loosely() } >> TICK_SHIFT;
     let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
     let used = head.used.load(Relaxed) as usize;
     let start = core::ptr::from_ref(head).expose_provenance() + used;
@@ -241,11 +245,10 @@ fn next_chunk() -> Option<&'static ChunkHead> {
         // A fork without handlers.
         crate::record::join_as_stranger();
     }
-    // SAFETY: this thread's word.
-    let address = unsafe { at::<usize>(stream_slot()).read() };
+    let chunk = own_chunk();
     let number = own().load(Relaxed) - 1;
     // SAFETY: as in `stream`.
-    let old = (address != 0).then(|| unsafe { &*at::<ChunkHead>(address) });
+    let old = chunk.map(|address| unsafe { &*at::<ChunkHead>(address) });
     let old = old.filter(|head| head.process.load(Relaxed) == number);
     let carried = old.map(|head| {
         let stream = head.stream.load(Relaxed);

@@ -1,7 +1,9 @@
 //! `heapwise profile` and `heapwise run --profile`: which stacks allocate, and which keep.
 
+mod attach;
 pub mod flame;
 mod page;
+pub use page::escape;
 pub mod pprof;
 pub mod sites;
 pub mod symbols;
@@ -11,6 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use heapwise_trace::Trace;
@@ -31,6 +34,7 @@ Examples:
   heapwise run --profile -o job.pb.gz -- python3 job.py
   go tool pprof -http=: job.pb.gz
   heapwise run --profile=64K -o job.svg -- ./server
+  heapwise profile 4711 --for 30s -o now.html
   heapwise record --stacks -o t.hwt -- ./server
   heapwise profile t.hwt
   heapwise profile t.hwt --leaks
@@ -44,7 +48,8 @@ bias; a site of n samples is known to about 1/√n. The raw form (.hwt) is a tra
 The form follows the file's name: .pb.gz or .pprof (pprof), .folded (collapsed stacks), .svg (flame
 graph), .html, .json, .txt, .hwt (raw).
 
-Exit code: 0; 2 wrong usage, or FILE is no trace; 125 a file cannot be read or written.";
+Exit code: 0; 2 wrong usage, or FILE is no trace; 3 no such process; 4 not permitted; 5 the process is not
+on our heap; 125 a file cannot be read or written, or the process takes no commands now.";
 
 /// The forms of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,12 +95,21 @@ pub enum Show {
     Allocated,
 }
 
-/// Show which stacks allocate and which keep, from a trace with stacks
+/// Show which stacks allocate and which keep: of a running process, or from a trace with stacks
 #[derive(Debug, Args)]
 pub struct ProfileArgs {
-    /// A trace of `heapwise record --stacks` or of `heapwise run --profile -o FILE.hwt`
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// A running process of ours; or a trace of `heapwise record --stacks` or of
+    /// `heapwise run --profile -o FILE.hwt`
+    #[arg(value_name = "PID|FILE")]
+    target: PathBuf,
+
+    /// How long a process is sampled; Ctrl-C ends it early
+    #[arg(long = "for", value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    time: Duration,
+
+    /// One sample of a process every RATE bytes, on average
+    #[arg(long, value_name = "RATE", default_value = "512K", value_parser = parse_rate)]
+    rate: u64,
 
     /// Write to OUT, in the form that its name says
     #[arg(short, long, value_name = "OUT")]
@@ -121,18 +135,51 @@ pub fn run(args: ProfileArgs) -> anyhow::Result<ExitCode> {
         (None, Some(output)) => Format::of(output),
         (None, None) => Format::Text,
     };
+    let file = match process(&args.target) {
+        Some(pid) => return run_process(pid, &args, format),
+        None => &args.target,
+    };
     if format == Format::Raw {
         return Err(Failure::new(USAGE, "a trace is raw already: copy it").into());
     }
     match &args.output {
-        Some(output) => convert(&args.file, output, format, args.show, args.leaks)?,
-        None => {
-            let mut out = Vec::new();
-            render(&args.file, format, args.show, args.leaks, &mut out)?;
-            anstream::stdout().write_all(&out)?;
-        }
+        Some(output) => convert(file, output, format, args.show, args.leaks)?,
+        None => print(file, format, args.show, args.leaks)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The number of a process; a file of that name goes first.
+fn process(target: &Path) -> Option<u32> {
+    target.to_str()?.parse().ok().filter(|_| !target.exists())
+}
+
+fn run_process(pid: u32, args: &ProfileArgs, format: Format) -> anyhow::Result<ExitCode> {
+    let raw = tempfile::NamedTempFile::new()?;
+    let kept = args.output.as_deref().filter(|_| format == Format::Raw);
+    let trace = kept.unwrap_or(raw.path());
+    attach::sample(pid, args.time, args.rate, trace)?.tell_failures(trace);
+    match &args.output {
+        Some(_) if kept.is_some() => {}
+        Some(output) => convert(trace, output, format, args.show, args.leaks)?,
+        None => print(trace, format, args.show, args.leaks)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A mean distance of samples.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    match heapwise_malloc::tunables::parse(text.as_bytes()) {
+        Some(rate @ 1..) => Ok(rate as u64),
+        _ => Err("a rate is a number of bytes: 4096, 64K, 1M".into()),
+    }
+}
+
+fn print(trace: &Path, format: Format, show: Show, leaks: bool) -> anyhow::Result<()> {
+    let mut out = Vec::new();
+    render(trace, format, show, leaks, &mut out)?;
+    anstream::stdout().write_all(&out)?;
+    Ok(())
 }
 
 /// Writes the profile in a trace to a file.

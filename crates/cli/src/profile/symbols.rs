@@ -117,11 +117,11 @@ impl Source {
                 });
             }
         }
-        if out.is_empty() {
-            if let Some(name) = self.loader.find_symbol(address) {
-                let name = addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned();
-                out.push(Function { name, ..Function::default() });
-            }
+        if out.is_empty()
+            && let Some(name) = self.loader.find_symbol(address)
+        {
+            let name = addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned();
+            out.push(Function { name, ..Function::default() });
         }
         out
     }

@@ -155,8 +155,9 @@ impl<'a> Collector<'a> {
             let gone = self.processes.get(&process).is_some_and(|p| !p.alive);
             let full = state == CHUNK_FULL || gone;
             held += usize::from(!full);
-            if full || open {
-                let (stream, number) = (head.stream.load(Relaxed), head.sequence.load(Relaxed));
+            let (stream, number) = (head.stream.load(Relaxed), head.sequence.load(Relaxed));
+            // A new stream may be a new process, whose figures are wanted from now on.
+            if full || open || !self.streams.contains_key(&stream) {
                 found.push((stream, number, chunk, full));
             }
         }

@@ -74,6 +74,11 @@ impl Live {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd()).into()
     }
 
+    /// Its descriptor here.
+    pub fn descriptor(&self) -> u32 {
+        self.file.as_raw_fd().unsigned_abs()
+    }
+
     /// The header.
     pub fn header(&self) -> &LiveHeader {
         // SAFETY: the mapping is as long as the file, page-aligned, begins with the header and

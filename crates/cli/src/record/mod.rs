@@ -97,9 +97,9 @@ pub fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A finished recording.
-pub struct Recorded {
-    /// How the program ended.
-    pub outcome: supervise::Outcome,
+pub struct Recorded<T> {
+    /// What came of the work; of a program how it ended.
+    pub outcome: T,
     /// What was recorded.
     pub totals: Totals,
     /// Bytes of the trace, or what kept it from being whole.
@@ -120,12 +120,24 @@ pub fn record(
     wanted: Wanted,
     sink: Sink,
     notes: &[(String, String)],
-) -> Result<Recorded, Failure> {
+) -> Result<Recorded<supervise::Outcome>, Failure> {
+    with_recorder(wanted, sink, notes, |live| {
+        launch.command.env(LIVE_ENV, live.path());
+        supervise::supervise(&mut launch.command).map_err(|error| launch.exec_failure(&error))
+    })
+}
+
+/// Does `work` while a recorder collects what comes into the shared memory.
+pub fn with_recorder<T>(
+    wanted: Wanted,
+    sink: Sink,
+    notes: &[(String, String)],
+    work: impl FnOnce(&Live) -> Result<T, Failure>,
+) -> Result<Recorded<T>, Failure> {
     let live = Live::create(wanted).map_err(|error| {
         let why = run::plain(&error);
         Failure::new(OURS, format!("cannot make the memory that a recording passes through: {why}"))
     })?;
-    launch.command.env(LIVE_ENV, live.path());
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let (ready, is_ready) = mpsc::channel();
@@ -137,17 +149,17 @@ pub fn record(
             Collector::new(live, sink, notes).run(done)
         });
         let _ = is_ready.recv();
-        let outcome = supervise::supervise(&mut launch.command);
+        let outcome = work(live);
         done.store(true, Release);
         let joined = recorder.join();
-        let outcome = outcome.map_err(|error| launch.exec_failure(&error))?;
+        let outcome = outcome?;
         let (totals, written) =
             joined.map_err(|_| Failure::new(OURS, "the recorder failed; the trace ends early"))?;
         Ok(Recorded { outcome, totals, written })
     })
 }
 
-impl Recorded {
+impl<T> Recorded<T> {
     /// Says what became of the trace: all of it on a terminal, else only what went wrong.
     pub fn tell(&self, path: &Path) {
         if let Ok(bytes) = self.written

@@ -36,7 +36,7 @@ pub struct RunArgs {
     report: Option<Format>,
 
     /// Profile the program: watch an allocation every RATE bytes (512K) on average
-    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "512K", value_parser = rate, conflicts_with = "report")]
+    #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "512K", value_parser = profile::parse_rate, conflicts_with = "report")]
     profile: Option<u64>,
 
     /// Write the report to FILE instead of standard error; or the profile, in the form that the
@@ -128,14 +128,6 @@ fn profiled(
         crate::complain(&format!("{error:#}"));
     }
     Ok(ExitCode::from(recorded.outcome.end.exit_code()))
-}
-
-/// A mean distance of samples.
-fn rate(text: &str) -> Result<u64, String> {
-    match heapwise_malloc::tunables::parse(text.as_bytes()) {
-        Some(rate @ 1..) => Ok(rate as u64),
-        _ => Err("a rate is a number of bytes: 4096, 64K, 1M".into()),
-    }
 }
 
 /// Where the report goes, opened before the program starts: a name that cannot

@@ -43,6 +43,15 @@ unsafe impl Sync for Shared {}
 pub static GROUND: Shared =
     Shared(UnsafeCell::new(Ground { stack: [0; STACK_BYTES], storage: [0; STORAGE_BYTES / 8] }));
 
+/// Whether the calling thread may have a stream of records: any but a helper whose storage does
+/// not reach down to the word for it, since the program has much thread-local storage.
+pub fn may_have_stream() -> bool {
+    let pointer = machine::thread_pointer();
+    let ground = GROUND.0.get().expose_provenance();
+    let below = pointer.wrapping_sub(machine::stream_slot());
+    pointer != ground + THREAD_POINTER || below <= STORAGE_BYTES / 2
+}
+
 fn tid() -> &'static AtomicU32 {
     &ALLOCATOR.state.control.helper_tid
 }

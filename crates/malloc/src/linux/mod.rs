@@ -16,6 +16,8 @@ mod helper;
 mod huge;
 mod parked;
 
+pub use helper::may_have_stream;
+
 use crate::os::{KernelNote, Os, Span};
 use core::ffi::{c_int, c_long, c_ulong, c_void};
 use core::sync::atomic::AtomicU32;
@@ -385,6 +387,10 @@ unsafe impl Os for Linux {
 
     fn note_sampled_free(&self, pointer: usize) {
         crate::record::sampled_freed(pointer);
+    }
+
+    fn join_recording(&self, pid: u32, descriptor: u32) -> bool {
+        crate::record::join_from_outside(pid, descriptor)
     }
 
     fn fatal(&self, line: &str) -> ! {
