@@ -187,6 +187,13 @@ impl<'m> Kernel<'m> {
         }
     }
 
+    /// Whether a frame of a block is the model's or the slabs'.
+    fn is_in_use(&self, pfn: u32, order: usize) -> bool {
+        let taken = self.frames.taken.borrow();
+        let mut frames = pfn..pfn + (1 << order);
+        frames.any(|pfn| covering(&self.blocks, pfn).or(covering(&taken, pfn)).is_some())
+    }
+
     fn add(&mut self, pfn: Pfn, order: usize) {
         assert!(pfn.get().is_multiple_of(1 << order), "misaligned");
         let end = pfn.get() + (1 << order);
@@ -234,7 +241,12 @@ impl<'m> Kernel<'m> {
                 let of = MigrateType::ALL[of.below(3)];
                 match pages.alloc_at(Pfn::new(pfn), order(o), of) {
                     Ok(()) => self.add(Pfn::new(pfn), o),
-                    Err(error) => return (7, 1 + error as u32),
+                    Err(error) => {
+                        let none_wait = self.fronts.iter().all(|front| front.frames() == 0);
+                        let refused = error == ClaimError::NotFree && none_wait;
+                        assert!(!refused || self.is_in_use(pfn, o), "{pfn} order {o} is free");
+                        return (7, 1 + error as u32);
+                    }
                 }
                 0
             }
