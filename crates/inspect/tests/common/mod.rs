@@ -26,6 +26,7 @@ pub fn compile(source: &str) -> Option<PathBuf> {
         .args(["-O1", "-g0", "-pthread", "-o"])
         .arg(&program)
         .arg(&source)
+        .arg("-lm")
         .status();
     match made {
         Ok(status) => {
