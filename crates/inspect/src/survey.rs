@@ -134,6 +134,8 @@ pub struct Survey {
 
 /// A heap that changes under the walk is walked again, at most so often.
 const ATTEMPTS: usize = 4;
+/// Between two looks with the process stopped.
+const BETWEEN_STOPS: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Survey {
     /// Resident bytes that a trim would return.
@@ -173,6 +175,10 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
     for _ in 1..ATTEMPTS {
         if seen.depth != Depth::Partial {
             break;
+        }
+        if options.consistent {
+            // Whoever stood in the middle of something gets on with it.
+            std::thread::sleep(BETWEEN_STOPS);
         }
         seen = look_once(pid, options, page_bytes)?;
     }
