@@ -20,6 +20,20 @@ pub enum Command {
     Setup,
     /// List workloads, programs and peers.
     List,
+    /// Record what a program asks of malloc, as a trace for a workload (bench/traces/NAME.gz).
+    Record {
+        /// Name of the trace.
+        name: String,
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Tables and pictures of runs that were stored with --json: a long run in pieces.
+    Report {
+        /// The runs; of a job that is in several, the last counts.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
     /// The ten-minute subset: exit code 1 if something got worse than the stored baseline.
     Guard {
         /// Store this run as the baseline instead.

@@ -27,6 +27,7 @@ mod stats;
 mod svg;
 mod syscalls;
 mod table;
+mod trace;
 mod workloads;
 
 use anyhow::{Context, Result, bail};
@@ -42,6 +43,8 @@ fn main() -> Result<ExitCode> {
         Some(Command::Workload { name, threads, scale }) => workload(&name, threads, scale)?,
         Some(Command::Setup) => setup::run_setup()?,
         Some(Command::List) => list(),
+        Some(Command::Record { name, command }) => trace::record(&name, &command)?,
+        Some(Command::Report { files }) => report(&results::join(&files)?, &options)?,
         Some(Command::Guard { save }) => return run_guard(options, save),
         None => {
             let results = race(&options, |_| true, |_| true)?;
@@ -114,6 +117,12 @@ fn race(
     }
     let mut jobs =
         job::synthetic(|w| synthetic(w) && wanted(w.name, "synthetic"), &options.threads, scale);
+    for job in &jobs {
+        // Unpacked here, not by the first peer.
+        if let Some(name) = job.name.strip_prefix("trace-") {
+            trace::unpacked_file(name)?;
+        }
+    }
     // Programs have one size; a smoke run keeps to a quick one.
     let quick = "lua";
     let programs = programs::all().iter().filter(|p| real(p) && wanted(p.name, "programs"));

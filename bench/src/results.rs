@@ -3,6 +3,7 @@
 use crate::campaign::Cell;
 use crate::peers::{Missing, Peer, REFERENCE};
 use crate::stats::geometric_mean;
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 /// What the document is.
@@ -44,6 +45,32 @@ impl Figure {
             Figure::Peak => "peak RSS",
         }
     }
+}
+
+/// Several stored runs as one. Of a job that is in several of them the last counts.
+pub fn join(files: &[std::path::PathBuf]) -> anyhow::Result<Results> {
+    let mut all: Option<Results> = None;
+    for file in files {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let next: Results = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no stored run", file.display()))?;
+        let Some(all) = &mut all else {
+            all = Some(next);
+            continue;
+        };
+        all.cells.retain(|cell| next.jobs.iter().all(|(name, _)| *name != cell.job));
+        all.jobs.retain(|job| next.jobs.iter().all(|(name, _)| *name != job.0));
+        let new = |peer: &String| !all.peers.contains(peer);
+        let peers: Vec<String> = next.peers.into_iter().filter(new).collect();
+        all.peers.extend(peers);
+        let missing: Vec<Missing> =
+            next.missing.into_iter().filter(|entry| !all.missing.contains(entry)).collect();
+        all.missing.extend(missing);
+        all.jobs.extend(next.jobs);
+        all.cells.extend(next.cells);
+    }
+    all.context("no stored run")
 }
 
 impl Results {

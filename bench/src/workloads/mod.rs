@@ -20,6 +20,7 @@ mod medium;
 mod pairs;
 mod producer_consumer;
 mod random_batches;
+mod replay;
 mod server;
 mod settle;
 mod short_threads;
@@ -119,6 +120,16 @@ macro_rules! plain {
     };
 }
 
+/// As `plain!`, for a workload that comes in several kinds.
+macro_rules! plain_of {
+    ($module:ident :: $function:ident, $kind:literal) => {
+        |load| {
+            $module::$function(load, $kind);
+            None
+        }
+    };
+}
+
 use Threads::{One, Scaling, Several};
 
 #[rustfmt::skip]
@@ -141,6 +152,10 @@ const TABLE: &[Workload] = &[
     Workload { name: "calloc", about: "zeroed memory, 16 bytes to 256 KiB", threads: One, guard: true, run: plain!(calloc::run) },
     Workload { name: "aligned", about: "posix_memalign, 32 bytes to 4 KiB", threads: One, guard: true, run: plain!(aligned::run) },
     Workload { name: "collections", about: "Rust strings, maps and channels among threads", threads: Scaling, guard: false, run: plain!(collections::run) },
+    Workload { name: "trace-python", about: "python's calls, recorded: json, re, PYTHONMALLOC=malloc", threads: One, guard: true, run: plain_of!(replay::run, "python") },
+    Workload { name: "trace-gcc", about: "gcc's calls, recorded: a C++ file at -O1", threads: One, guard: true, run: plain_of!(replay::run, "gcc") },
+    Workload { name: "trace-sqlite3", about: "sqlite3's calls, recorded: inserts, an index, joins", threads: One, guard: true, run: plain_of!(replay::run, "sqlite3") },
+    Workload { name: "trace-perl", about: "perl's calls, recorded: hashes and lines", threads: One, guard: true, run: plain_of!(replay::run, "perl") },
     Workload { name: "idle-survivors", about: "512 MiB, 98 % freed at random, then idle", threads: One, guard: false, run: |load| Some(idle_survivors::run(load)) },
     Workload { name: "idle-last", about: "100 MiB, only the last 1 MiB alive, then idle", threads: One, guard: false, run: |load| Some(idle_last::run(load)) },
     Workload { name: "idle-threads", about: "eight threads, 64 MiB each in turn, then asleep", threads: One, guard: false, run: |load| Some(idle_threads::run(load)) },

@@ -16,16 +16,13 @@ const SHORT_IDLE: Duration = Duration::from_millis(200);
 /// A block, its size, or an empty place.
 pub type Place = Option<(Block, usize)>;
 
-/// Places for blocks, outside the heap.
-pub struct Places {
-    all: &'static mut [Place],
-    filled: usize,
-}
+/// Places for values, outside the heap.
+pub struct Slots<T: 'static>(&'static mut [Option<T>]);
 
-impl Places {
-    /// Room for `most` blocks.
+impl<T: 'static> Slots<T> {
+    /// `most` empty places.
     pub fn new(most: usize) -> Self {
-        let bytes = most * size_of::<Place>();
+        let bytes = (most * size_of::<Option<T>>()).max(1);
         // SAFETY: a fresh anonymous mapping, which is never unmapped.
         let start = unsafe {
             libc::mmap(
@@ -38,29 +35,48 @@ impl Places {
             )
         };
         assert!(start != libc::MAP_FAILED, "no memory for the list");
-        let first = start.cast::<Place>();
+        let first = start.cast::<Option<T>>();
         for index in 0..most {
             // SAFETY: inside the mapping, whose start is page-aligned.
             unsafe { first.add(index).write(None) };
         }
         // SAFETY: every place has been written, and the mapping is ours alone.
-        Self { all: unsafe { std::slice::from_raw_parts_mut(first, most) }, filled: 0 }
+        Self(unsafe { std::slice::from_raw_parts_mut(first, most) })
+    }
+
+    /// All of them.
+    #[inline]
+    pub fn all(&mut self) -> &mut [Option<T>] {
+        self.0
+    }
+}
+
+/// Places for blocks, filled one by one.
+pub struct Places {
+    all: Slots<(Block, usize)>,
+    filled: usize,
+}
+
+impl Places {
+    /// Room for `most` blocks.
+    pub fn new(most: usize) -> Self {
+        Self { all: Slots::new(most), filled: 0 }
     }
 
     /// Keeps a block.
     pub fn push(&mut self, block: Block, bytes: usize) {
-        self.all[self.filled] = Some((block, bytes));
+        self.all.0[self.filled] = Some((block, bytes));
         self.filled += 1;
     }
 
     /// The places filled so far.
     pub fn filled(&mut self) -> &mut [Place] {
-        &mut self.all[..self.filled]
+        &mut self.all.0[..self.filled]
     }
 
     /// Bytes of the pages that hold a byte of a block.
     pub fn live_page_bytes(&self) -> u64 {
-        let blocks = self.all[..self.filled].iter().flatten();
+        let blocks = self.all.0[..self.filled].iter().flatten();
         let mut pages: Vec<usize> = blocks
             .flat_map(|(block, bytes)| {
                 block.address() / PAGE_BYTES..=(block.address() + bytes - 1) / PAGE_BYTES
