@@ -6,7 +6,7 @@
 //! To the arena a cached chunk is in use; its tag is 0, so a second free of it
 //! cannot pass. How long a list may get adapts: its limit starts low; at the
 //! limit an overflow flushes half, one more without a refill between halves the
-//! bound, and demand that comes back doubles the limit. So one-way frees keep
+//! bound, and demand that comes back raises the limit fourfold. So one-way frees keep
 //! little here and swings keep what they need. Below its limit a list's bound
 //! rises as it fills, out of one allowance for the whole cache, and falls when
 //! the list has run empty: what counts is what is here, not what might be.
@@ -501,7 +501,7 @@ impl<O: Os> Held<'_, O> {
     }
 
     /// A bin could not serve. If it has overflown before, its bound may now rise to
-    /// twice the limit that there had been.
+    /// four times the limit that there had been.
     pub(crate) fn demand(&self, cache: &Cache, index: usize) {
         let bin = &cache.bins[index];
         if bin.overflows.replace(0) == 0 {
@@ -511,7 +511,7 @@ impl<O: Os> Held<'_, O> {
             .min(self.root.settings.get(Setting::CacheCount) as u32);
         // 0: turned off.
         if bin.limit.get() > 0 {
-            bin.limit.set((bin.limit.get() * 2).min(most).max(bin.limit.get()));
+            bin.limit.set((bin.limit.get() * 4).min(most).max(bin.limit.get()));
         }
     }
 

@@ -4,7 +4,7 @@
 //! top: │ in use … │ touched │ 2 MiB at once, ahead │ addresses only …          │
 //!                           ▲ top_touched          ▲ top_resident   whole 2 MiB ▲ end
 //! ```
-//! A page fault costs 1–2 µs, a huge page with its 512 about 110, and spares as
+//! A page fault costs 1–2 µs, a huge page with its 512 about 180, and spares as
 //! many entries of the TLB. What it may cost is memory that is never used, so
 //! only an arena beyond [`Setting::HugeGrowth`] takes them, and only
 //! - for a run of small chunks that reaches pages nobody has touched: the rest
@@ -67,19 +67,12 @@ impl<O: Os> Allocator<O> {
             && (0..words).any(|word| unsafe { at::<usize>(page).add(word).read() } != 0)
     }
 
-    /// Huge pages for the whole blocks of `range`, fresh from the kernel and zero, if large
-    /// chunks have proven to be filled.
-    pub(crate) fn prepare_huge_mapping(&self, range: Span) {
-        if range.bytes() < 2 * HUGE_BYTES || !self.density.proven() || !self.settings.dynamic() {
-            return;
-        }
-        let first = range.start.next_multiple_of(HUGE_BYTES);
-        for start in (first..range.end).step_by(HUGE_BYTES) {
-            let block = Span::new(start, start + HUGE_BYTES);
-            // SAFETY: inside a mapping that nobody has seen yet.
-            if block.end > range.end || !unsafe { self.populate_huge(block) } {
-                return;
-            }
+    /// Huge pages for a fresh mapping, if large chunks have proven to be filled. The whole
+    /// mapping at once: parts of it with different advice could not be moved together.
+    pub(crate) fn prepare_huge_mapping(&self, mapping: Span) {
+        if mapping.bytes() >= 2 * HUGE_BYTES && self.density.proven() && self.settings.dynamic() {
+            // SAFETY: a mapping that nobody has seen yet.
+            unsafe { self.populate_huge(mapping) };
         }
     }
 }
@@ -107,17 +100,15 @@ impl<O: Os> Held<'_, O> {
         {
             return None;
         }
-        let mut reached = None;
-        for start in (first..=end).step_by(HUGE_BYTES) {
-            let block = Span::new(start, start + HUGE_BYTES);
-            // SAFETY: zero and in nobody's use by contract.
-            if block.end > untouched.end || !unsafe { self.root.populate_huge(block) } {
-                break;
-            }
-            self.arena.huge_pages.fetch_add(1, Relaxed);
-            reached = Some(block.end);
+        let last = (end & !(HUGE_BYTES - 1)) + HUGE_BYTES;
+        let blocks = Span::new(first, last.min(untouched.end & !(HUGE_BYTES - 1)));
+        // SAFETY: in nobody's use by contract.
+        if blocks.bytes() == 0 || !unsafe { self.root.populate_huge(blocks) } {
+            return None;
         }
-        reached
+        self.arena.huge_pages.fetch_add(blocks.bytes() / HUGE_BYTES, Relaxed);
+        self.root.budget.grew();
+        Some(blocks.end)
     }
 
     /// Before the top is cut up to `end`, by `bytes`.

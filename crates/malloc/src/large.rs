@@ -192,7 +192,7 @@ impl<O: Os> Allocator<O> {
             unsafe { self.unmap(span) };
             return None;
         }
-        self.prepare_huge_mapping(Span::new(pointer, span.end));
+        self.prepare_huge_mapping(span);
         if span.bytes() >= HUGE_ADVICE_BYTES && self.settings.get(Setting::HugeTlb) > 0 {
             self.os.advise_huge(span);
         }

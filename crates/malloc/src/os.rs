@@ -100,11 +100,11 @@ pub unsafe trait Os: Sync {
     /// Asks for huge pages behind a mapping; the kernel may ignore it.
     fn advise_huge(&self, range: Span);
 
-    /// Puts one huge page behind a range of its size, aligned to it; false if there is none.
-    /// The range still reads as zero.
+    /// Puts huge pages behind the whole aligned blocks of 2 MiB in a range; false if there
+    /// are none. What the range holds stays.
     ///
     /// # Safety
-    /// The range is the caller's, mapped, zero, and nothing in it is in use.
+    /// The range is the caller's, whole pages, mapped, and nobody writes to it meanwhile.
     unsafe fn populate_huge(&self, _range: Span) -> bool {
         false
     }

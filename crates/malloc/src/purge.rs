@@ -17,7 +17,7 @@ use crate::fatal::Fault;
 use crate::os::{Os, Span};
 use crate::root::Allocator;
 use crate::tunables::Setting;
-use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use heapwise_layout::control::{HELPER_NONE, HELPER_REFUSED, HELPER_RUNS};
 use heapwise_layout::header::{MIN_CHUNK, free};
 
@@ -28,6 +28,8 @@ const TOKENS_MAX: i64 = 64 << 20;
 /// What a process starts with, and the most that it may owe: a short program should
 /// not spend its life on faults.
 const TOKENS_FIRST: i64 = 4 << 20;
+/// A process that has given so much back without growing shrinks.
+const SHRINKING_BYTES: usize = 16 << 20;
 /// Ranges given to the kernel at once.
 const BATCH: usize = 64;
 /// Less than this is not worth a helper.
@@ -39,11 +41,17 @@ const LONE_HELPER_MIN_BYTES: usize = 8 << 20;
 pub struct Budget {
     tokens: AtomicI64,
     filled_ns: AtomicU64,
+    /// Bytes purged since a heap last took memory ahead of its use.
+    given_since_growth: AtomicUsize,
 }
 
 impl Budget {
     pub(crate) const fn new() -> Self {
-        Self { tokens: AtomicI64::new(TOKENS_FIRST), filled_ns: AtomicU64::new(0) }
+        Self {
+            tokens: AtomicI64::new(TOKENS_FIRST),
+            filled_ns: AtomicU64::new(0),
+            given_since_growth: AtomicUsize::new(0),
+        }
     }
 
     /// Where the tokens stand, for the published state.
@@ -56,6 +64,11 @@ impl Budget {
         if bytes > 0 {
             self.tokens.fetch_sub(bytes as i64, Relaxed);
         }
+    }
+
+    /// A heap has taken memory ahead of its use.
+    pub(crate) fn grew(&self) {
+        self.given_since_growth.store(0, Relaxed);
     }
 
     /// Whether more may be given back now.
@@ -166,11 +179,13 @@ impl<O: Os> Held<'_, O> {
         if settings.get(Setting::Purge) == 0 {
             return false;
         }
-        // What the top has in advance is for the next chunks, not left over.
+        // What the top has ahead is for the next chunks, not left over, unless much more has
+        // been given back since.
         let budget = settings.get(Setting::PurgeBudget);
-        let ahead = self.top_ahead();
+        let given = &self.root.budget.given_since_growth;
+        let ahead = if given.load(Relaxed) > SHRINKING_BYTES { 0 } else { self.top_ahead() };
         if total - ahead > budget && self.root.budget.allows(&self.root.os) {
-            self.purge_to(budget / 2 + ahead);
+            given.fetch_add(self.purge_to(budget / 2 + ahead), Relaxed);
         }
         let worth = if self.root.multi_threaded() {
             HELPER_MIN_BYTES

@@ -395,21 +395,22 @@ unsafe impl Os for MemoryOs {
     }
 
     unsafe fn populate_huge(&self, range: Span) -> bool {
+        const HUGE_BYTES: usize = 2 << 20;
+        let first = range.start.next_multiple_of(HUGE_BYTES);
+        let blocks = Span::new(first, range.end & !(HUGE_BYTES - 1));
         let mut kernel = self.kernel();
-        let aligned = range.start.is_multiple_of(range.bytes());
-        assert!(aligned && range.bytes() == 2 << 20, "a huge page at {range:x?}");
         if range.start < kernel.brk.now() {
-            assert!(kernel.brk.owns(range), "a huge page at {range:x?}: not the caller's");
+            assert!(kernel.brk.owns(range), "huge pages at {range:x?}: not the caller's");
         } else {
-            kernel.space.assert_owned(range, "a huge page");
-            kernel.space.assert_usable(range, true, "a huge page");
+            kernel.space.assert_owned(range, "huge pages");
+            kernel.space.assert_usable(range, true, "huge pages");
         }
-        assert_eq!(crate::audit::dirt(range), None, "a huge page over data");
         if kernel.tracing {
-            kernel.seen.push(Seen::Huge(range.bytes()));
+            kernel.seen.push(Seen::Huge(blocks.bytes()));
         }
-        self.host.wipe(range);
-        true
+        assert_eq!(crate::audit::dirt(blocks), None, "huge pages over data");
+        self.host.wipe(blocks);
+        blocks.bytes() > 0
     }
 
     fn resident(&self, page: usize) -> bool {

@@ -301,7 +301,7 @@ unsafe impl Os for Linux {
 
     unsafe fn populate_huge(&self, range: Span) -> bool {
         // SAFETY: the caller's promise.
-        unsafe { huge::populate(range) }
+        unsafe { huge::populate(self, range) }
     }
 
     fn resident(&self, page: usize) -> bool {

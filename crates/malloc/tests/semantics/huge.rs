@@ -15,7 +15,8 @@ fn fill(world: &World, thread: usize, bytes: usize) -> Vec<usize> {
 }
 
 fn huge(calls: &[Seen]) -> usize {
-    calls.iter().filter(|call| matches!(call, Seen::Huge(_))).count()
+    let bytes = |call: &Seen| if let Seen::Huge(bytes) = call { *bytes } else { 0 };
+    calls.iter().map(bytes).sum::<usize>() / (2 * MIB)
 }
 
 #[test]
