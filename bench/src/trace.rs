@@ -111,7 +111,7 @@ fn encode(words: impl Iterator<Item = [u64; 4]>) -> Vec<u8> {
     let mut slots = 0;
     let mut calls = 0;
     for [kind, address, size, third] in words {
-        if calls == MOST_CALLS {
+        if calls == MOST_CALLS || !(raw::MALLOC..=raw::ALIGNED).contains(&kind) {
             break;
         }
         match kind {
@@ -154,7 +154,6 @@ fn encode(words: impl Iterator<Item = [u64; 4]>) -> Vec<u8> {
         }
         calls += 1;
     }
-    debug_assert!(raw::MALLOC == 0 && raw::REALLOC == 2);
     let mut left: Vec<u64> = slot_of.into_values().collect();
     left.sort_unstable();
     left.iter().for_each(|slot| put(&mut out, slot << 2 | 1));
