@@ -54,6 +54,26 @@ fn label(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     );
 }
 
+/// About how wide a text is.
+fn text_width(text: &str) -> f64 {
+    6.6 * text.len() as f64
+}
+
+/// Moves `at` down until its text meets none of those placed before; notes its place.
+fn free_place(placed: &mut Vec<(f64, f64, f64)>, at: (f64, f64), text: &str) -> f64 {
+    const LINE: f64 = 13.0;
+    let (x, mut y) = at;
+    let end = x + text_width(text);
+    while let Some(&(_, other, _)) = placed
+        .iter()
+        .find(|&&(start, other, stop)| start < end && x < stop && (other - y).abs() < LINE)
+    {
+        y = other + LINE;
+    }
+    placed.push((x, y, end));
+    y
+}
+
 fn line(svg: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
     let ((x1, y1), (x2, y2)) = (from, to);
     let _ = writeln!(
@@ -83,10 +103,11 @@ fn dots(results: &Results, figure: Figure) -> String {
         "start",
         &format!("{}, ratio to {} (left is better)", figure.name(), results.reference()),
     );
+    let mut x = 20.0;
     for (index, peer) in results.peers.iter().enumerate() {
-        let x = 20.0 + 88.0 * index as f64;
         dot(&mut svg, x, 38.0, peer, index, peer);
         label(&mut svg, x + 9.0, 42.0, "start", peer);
+        x += text_width(peer) + 28.0;
     }
     for tick in [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0] {
         let colour = if tick == 1.0 { "#444" } else { "#ddd" };
@@ -143,6 +164,7 @@ fn plane(results: &Results) -> String {
         &format!("CPU time, geometric mean, ratio to {to}"),
     );
     label(&mut svg, left, top - 12.0, "start", &format!("peak RSS, geometric mean, ratio to {to}"));
+    let mut placed = Vec::new();
     for (index, peer) in results.peers.iter().enumerate() {
         if let (Some(cpu), Some(peak)) =
             (results.mean(peer, Figure::Cpu), results.mean(peer, Figure::Peak))
@@ -155,7 +177,9 @@ fn plane(results: &Results) -> String {
                 index,
                 &format!("{peer} {cpu:.2} {peak:.2}"),
             );
-            label(&mut svg, x.at(cpu) + 8.0, y.at(peak) + 4.0, "start", peer);
+            let place = (x.at(cpu) + 8.0, y.at(peak) + 4.0);
+            let row = free_place(&mut placed, place, peer);
+            label(&mut svg, place.0, row, "start", peer);
         }
     }
     svg.push_str("</svg>\n");
