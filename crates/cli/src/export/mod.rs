@@ -18,10 +18,11 @@ use heapwise_trace::Trace;
 use self::rows::Rows;
 use crate::failure::{Failure, USAGE};
 use crate::interrupt::Interrupt;
+use crate::profile;
 use crate::progress::Progress;
 use crate::replay::load;
 
-/// Write a trace as Parquet, CSV, JSON, or for chrome://tracing
+/// Write a trace as Parquet, CSV, JSON, pprof, or for chrome://tracing
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// A trace that `heapwise record` wrote
@@ -52,6 +53,8 @@ pub enum Format {
     Json,
     /// For chrome://tracing and ui.perfetto.dev
     ChromeTrace,
+    /// Its allocation sites, gzipped, for `go tool pprof`; wants a trace with stacks
+    Pprof,
 }
 
 /// What stands below the options.
@@ -61,6 +64,7 @@ Examples:
   duckdb -c \"SELECT event, count(*) FROM 'server.parquet' GROUP BY 1\"
   heapwise export server.trace --format chrome-trace -o server.json
           Then open it at https://ui.perfetto.dev
+  heapwise export server.trace --format pprof -o server.pb.gz
 
 What the fields mean stands in docs/trace-fields.md. A trace that ends early is written as far as it
 goes; Ctrl-C ends the file whole, with what was written by then.
@@ -72,8 +76,8 @@ one.";
 pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let trace = load::trace(&args.file)?;
     let Some(output) = &args.output else {
-        if args.format == Format::Parquet && io::stdout().is_terminal() {
-            let why = "Parquet is not for a terminal: name a file with -o";
+        if matches!(args.format, Format::Parquet | Format::Pprof) && io::stdout().is_terminal() {
+            let why = "Parquet and pprof are not for a terminal: name a file with -o";
             return Err(Failure::new(USAGE, why).into());
         }
         export(&args, &trace, io::stdout().lock())?;
@@ -124,7 +128,11 @@ trait Sink {
 
 fn export(args: &ExportArgs, trace: &Trace, out: impl Write) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    {
+    if args.format == Format::Pprof {
+        // Sites, not events: the same as `heapwise profile` writes.
+        let form = profile::Format::Pprof;
+        profile::render(&args.file, form, profile::Show::default(), false, &mut out)?;
+    } else {
         let mut sink: Box<dyn Sink + '_> = match args.format {
             Format::Parquet => Box::new(parquet::Table::new(&mut out)?),
             Format::Csv => Box::new(csv::Table::new(&mut out)?),
@@ -132,6 +140,7 @@ fn export(args: &ExportArgs, trace: &Trace, out: impl Write) -> anyhow::Result<(
             Format::ChromeTrace => {
                 Box::new(chrome::Timeline::new(&mut out, trace, args.from_bytes)?)
             }
+            Format::Pprof => unreachable!("written above"),
         };
         feed(args, trace, &mut *sink)?;
     }

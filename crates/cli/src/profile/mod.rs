@@ -199,7 +199,7 @@ pub fn convert(
 }
 
 /// The profile in a trace, in one of its forms.
-fn render(
+pub fn render(
     path: &Path,
     format: Format,
     show: Show,
