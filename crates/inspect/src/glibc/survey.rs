@@ -97,7 +97,7 @@ impl<M: Image> Ground<'_, M> {
         }
         heaps.flaws += caches.iter().map(|cache| cache.flaws).sum::<usize>();
         heaps.caches = caches.iter().map(summary_of).collect();
-        self.claim_mapped(&mut heaps);
+        self.claim_mapped(&cached, &mut heaps);
         Some(heaps)
     }
 
@@ -311,7 +311,8 @@ impl<M: Image> Ground<'_, M> {
         }
     }
 
-    fn claim_mapped(&self, heaps: &mut Heaps) {
+    /// Mapped chunks; from 2.43 a thread cache may hold some.
+    fn claim_mapped(&self, cached: &[usize], heaps: &mut Heaps) {
         let mut taken: Vec<Span> = heaps.claims.iter().map(|claim| claim.span).collect();
         taken.extend(self.taken);
         taken.sort_unstable();
@@ -321,13 +322,22 @@ impl<M: Image> Ground<'_, M> {
             return;
         }
         let pages = self.memory.pages();
+        let mut all = Count::default();
         for span in mapped::find(self.memory, &self.table, self.maps, &taken) {
-            heaps.mapped.chunks += 1;
-            heaps.mapped.bytes += span.bytes();
-            let tally = Tally::of(Row::MappedChunks, pages.resident(span));
+            all.chunks += 1;
+            all.bytes += span.bytes();
+            let next = cached.partition_point(|&chunk| chunk < span.start);
+            let row = if cached.get(next).is_some_and(|&chunk| span.contains(chunk)) {
+                Row::ThreadCaches
+            } else {
+                heaps.mapped.chunks += 1;
+                heaps.mapped.bytes += span.bytes();
+                Row::MappedChunks
+            };
+            let tally = Tally::of(row, pages.resident(span));
             heaps.claims.push(Claim { span, tally, what: What::MappedChunk });
         }
-        if heaps.mapped_told.is_some_and(|told| told != heaps.mapped) {
+        if heaps.mapped_told.is_some_and(|told| told != all) {
             heaps.flaws += 1;
         }
     }

@@ -8,8 +8,13 @@
 //! tp + 0x10   tp
 //! tp + 0x2d0  tid          0 or −1 in the kept stack of a thread that has ended
 //! ```
+//! Before 2.34 it is 0 also in the main thread of a program without libpthread;
+//! its block is no stack, so no guard lies below its mapping.
+//!
 //! It is looked for at the upper end of anonymous mappings (stacks), in all of
-//! the small ones (the main thread's), and above a waiting thread's stack pointer.
+//! the small ones (the main thread's), and above a waiting thread's stack pointer;
+//! where mapped chunks have joined the main thread's mapping, by the C library's
+//! list of stacks, which leads to its blocks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +23,7 @@ use heapwise_layout::walk::Read;
 use serde::{Deserialize, Serialize};
 
 use super::files::path;
-use super::maps::{Mapping, find};
+use super::maps::{Mapping, data_of, find};
 use super::memory::Memory;
 use crate::span::{Span, page_up};
 
@@ -46,6 +51,8 @@ pub struct Threads {
 
 /// Offset of the thread's number in its control block (2.26 to 2.43).
 const TID_OFFSET: usize = 0x2d0;
+/// Offset of its link in the list of stacks (2.26 to 2.43).
+const LIST_OFFSET: usize = 0x2c0;
 /// What `pthread_join` leaves as the number.
 const JOINED: u32 = u32::MAX;
 /// Control blocks are aligned to this.
@@ -66,8 +73,9 @@ const MAX_THREADS: usize = 1 << 16;
 pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
     let mut threads = Threads { all: list(pid), kept_stacks: Vec::new() };
     if let Some(memory) = memory {
-        search_mappings(&mut threads, maps, memory);
+        search_mappings(pid, &mut threads, maps, memory);
         search_above_stack_pointers(pid, &mut threads, maps, memory);
+        search_lists(pid, &mut threads, maps, memory);
     }
     place_stacks(pid, &mut threads, maps);
     threads
@@ -77,7 +85,7 @@ pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
 #[must_use]
 pub fn in_core(pid: u32, all: Vec<Thread>, maps: &[Mapping], memory: &Memory<'_>) -> Threads {
     let mut threads = Threads { all, kept_stacks: Vec::new() };
-    search_mappings(&mut threads, maps, memory);
+    search_mappings(pid, &mut threads, maps, memory);
     place_stacks(pid, &mut threads, maps);
     threads
 }
@@ -132,9 +140,10 @@ fn list(pid: u32) -> Vec<Thread> {
     all
 }
 
-fn search_mappings(threads: &mut Threads, maps: &[Mapping], memory: &Memory<'_>) {
+fn search_mappings(pid: u32, threads: &mut Threads, maps: &[Mapping], memory: &Memory<'_>) {
     let mut index: BTreeMap<u32, usize> =
         threads.all.iter().enumerate().map(|(at, thread)| (thread.tid, at)).collect();
+    let mut nameless = Vec::new();
     for mapping in maps.iter().filter(|mapping| mapping.is_plain_data()) {
         let span = mapping.span;
         let searched = if span.bytes() <= SMALL_MAPPING {
@@ -143,13 +152,26 @@ fn search_mappings(threads: &mut Threads, maps: &[Mapping], memory: &Memory<'_>)
             Span::new(span.end - STACK_END, span.end)
         };
         for (pointer, tid) in control_blocks(memory, searched) {
-            if tid == 0 || tid == JOINED {
+            if tid == 0 && !has_guard(maps, span) {
+                nameless.push(pointer);
+            } else if tid == 0 || tid == JOINED {
                 threads.kept_stacks.push(Span::new(span.start, stack_end(pointer)));
             } else if let Some(at) = index.remove(&tid) {
                 threads.all[at].pointer = Some(pointer);
             }
         }
     }
+    if let (Some(&at), [pointer]) = (index.get(&pid), &nameless[..]) {
+        threads.all[at].pointer = Some(*pointer);
+    }
+}
+
+/// Whether the mapping below forbids all access, as a guard does.
+fn has_guard(maps: &[Mapping], span: Span) -> bool {
+    span.start
+        .checked_sub(1)
+        .and_then(|below| find(maps, below))
+        .is_some_and(|below| !below.readable && !below.writable && !below.executable)
 }
 
 /// For threads not found yet: `/proc/PID/task/TID/syscall` tells where a waiting thread's stack is.
@@ -171,6 +193,34 @@ fn search_above_stack_pointers(
     }
 }
 
+/// For threads not found yet: words of the loader's and the C library's data that lead to a block.
+fn search_lists(pid: u32, threads: &mut Threads, maps: &[Mapping], memory: &Memory<'_>) {
+    if threads.all.iter().all(|thread| thread.pointer.is_some()) {
+        return;
+    }
+    let data = data_of(maps, |mapping| {
+        ["ld-", "libc.so.6", "libc-2.", "libpthread"]
+            .iter()
+            .any(|name| mapping.file_name().starts_with(name))
+    });
+    for at in data.iter().flat_map(|span| (span.start..span.end).step_by(8)) {
+        let block = memory.word(at).and_then(|word| (word as usize).checked_sub(LIST_OFFSET));
+        let Some((pointer, tid)) = block.and_then(|block| control_block(memory, block)) else {
+            continue;
+        };
+        // The main thread may not know its number; nobody else's block outside a stack is 0.
+        let tid = if tid == 0 { pid } else { tid };
+        let unknown =
+            threads.all.iter_mut().find(|thread| thread.tid == tid && thread.pointer.is_none());
+        if let Some(thread) = unknown {
+            let in_stack = |span: &Span| span.contains(pointer);
+            if !threads.kept_stacks.iter().any(in_stack) {
+                thread.pointer = Some(pointer);
+            }
+        }
+    }
+}
+
 fn stack_pointer(pid: u32, tid: u32) -> Option<usize> {
     let text = fs::read_to_string(path(pid, &format!("task/{tid}/syscall"))).ok()?;
     let word = text.split_whitespace().rev().nth(1)?;
@@ -184,14 +234,16 @@ fn control_blocks<'a>(
 ) -> impl Iterator<Item = (usize, u32)> + 'a {
     memory.pages().runs_in(span).filter(|run| !run.of_file).flat_map(move |run| {
         let first = run.span.start.next_multiple_of(BLOCK_ALIGNMENT);
-        (first..run.span.end).step_by(BLOCK_ALIGNMENT).filter_map(|at| {
-            let is_self = |offset| memory.word(at + offset) == Some(at as u64);
-            if !is_self(0) || !is_self(0x10) {
-                return None;
-            }
-            Some((at, memory.word(at + TID_OFFSET)? as u32))
-        })
+        (first..run.span.end).step_by(BLOCK_ALIGNMENT).filter_map(|at| control_block(memory, at))
     })
+}
+
+/// The control block at `at`, if one is there: thread pointer and number.
+fn control_block(memory: &Memory<'_>, at: usize) -> Option<(usize, u32)> {
+    let word = |offset| memory.word(at.checked_add(offset)?);
+    let is_self = |offset| word(offset) == Some(at as u64);
+    let is_block = at.is_multiple_of(BLOCK_ALIGNMENT) && is_self(0) && is_self(0x10);
+    if is_block { Some((at, word(TID_OFFSET)? as u32)) } else { None }
 }
 
 #[cfg(test)]

@@ -51,8 +51,12 @@ pub struct Target {
 impl Target {
     /// Starts the program with a shape and waits until the heap has it.
     pub fn start(shape: &str, environment: &[(&str, &str)]) -> Option<Self> {
-        let mut child = Command::new(program()?)
-            .arg(shape)
+        Some(Self::run(Command::new(program()?).arg(shape), environment))
+    }
+
+    /// Starts a program that answers as `shapes.c` does and waits until it says its figures.
+    pub fn run(command: &mut Command, environment: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env_remove("LD_PRELOAD")
             .env_remove("GLIBC_TUNABLES")
             .envs(environment.iter().copied())
@@ -63,7 +67,7 @@ impl Target {
         let output = BufReader::new(child.stdout.take().expect("piped"));
         let mut target = Self { child, output, truth: HashMap::new() };
         target.read_truth();
-        Some(target)
+        target
     }
 
     /// Its number.

@@ -4,6 +4,8 @@
  *                       lines on standard input: "trim", "figures"; ends with it
  *
  * Nothing here may disturb the heap that is looked at: no stdio, static buffers.
+ * OLD_MALLINFO: for a glibc before 2.33. ALONE: without threads, so that an old
+ * glibc's libpthread is not there.
  */
 #define _GNU_SOURCE
 #include <malloc.h>
@@ -114,6 +116,7 @@ static void shape_blocked(void) {
     for (size_t i = 0; i < held_count; i += 2) give_back(i);
 }
 
+#ifndef ALONE
 /* A heap that never rests: a second thread trades blocks for others all the time. */
 static void *busy_body(void *argument) {
     for (;;) {
@@ -166,6 +169,8 @@ static void shape_threads(void) {
     pthread_join(thread, NULL);
 }
 
+#endif
+
 /* Beside a heap with holes, every kind of mapping that a reader could stumble over. */
 static void shape_odd(void) {
     enum { PAGE = 4096, PAGES = 64 };
@@ -217,16 +222,20 @@ static void figures(void) {
             live++;
             bytes += malloc_usable_size(held[i]);
         }
+#ifdef OLD_MALLINFO
+    struct mallinfo info = mallinfo();
+#else
     struct mallinfo2 info = mallinfo2();
+#endif
     length = 0;
     put("live", live);
     put("live_bytes", bytes);
     put("mapped", mapped_count);
-    put("hblks", info.hblks);
-    put("hblkhd", info.hblkhd);
-    put("fordblks", info.fordblks);
-    put("fsmblks", info.fsmblks);
-    put("arena", info.arena);
+    put("hblks", (size_t)info.hblks);
+    put("hblkhd", (size_t)info.hblkhd);
+    put("fordblks", (size_t)info.fordblks);
+    put("fsmblks", (size_t)info.fsmblks);
+    put("arena", (size_t)info.arena);
     line[length - 1] = '\n';
     if (write(1, line, length) < 0) _exit(5);
 }
@@ -238,8 +247,10 @@ int main(int count, char **arguments) {
     } shapes[] = {
         {"holes", shape_holes},     {"pinned", shape_pinned},   {"gaps", shape_gaps},
         {"lists", shape_lists},     {"live", shape_live},       {"mapped", shape_mapped},
-        {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"threads", shape_threads},
-        {"busy", shape_busy},       {"odd", shape_odd},
+        {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"odd", shape_odd},
+#ifndef ALONE
+        {"threads", shape_threads}, {"busy", shape_busy},
+#endif
     };
     if (count < 2) return 2;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
