@@ -70,8 +70,8 @@ pub fn recognise(files: Files<'_>, maps: &[Mapping], memory: &Memory<'_>) -> Rec
     let executable = files.executable();
     let library = data_of(maps, |mapping| mapping.file_name().starts_with("libheapwise.so"));
     let program = data_of(maps, |mapping| mapping.name == executable);
-    let ours = root::find(memory, &library).map(|root| (root, library));
-    match ours.or_else(|| Some((root::find(memory, &program)?, Vec::new()))) {
+    let ours = root::find(memory, &resident(memory, &library)).map(|root| (root, library));
+    match ours.or_else(|| Some((root::find(memory, &resident(memory, &program))?, Vec::new()))) {
         Some((root::Found::Root(root), data)) => {
             found.ours = Some(root);
             found.our_data = data;
@@ -138,7 +138,7 @@ fn glibc(
         return Err(format!("glibc 2.{minor} for another processor"));
     }
     let root = files.root();
-    let data = data_of(maps, |mapping| mapping.name == first.name);
+    let data = resident(memory, &data_of(maps, |mapping| mapping.name == first.name));
     let search = Search {
         data: &data,
         base: first.span.start,
@@ -163,6 +163,19 @@ fn glibc(
         From::Memory(why) => Some(format!("the C library is read from the core: {why}")),
     };
     Ok((Glibc { table, found, parameters, tls_offsets }, note))
+}
+
+/// The resident parts of `spans`, neighbours joined: what a bent core says of a library's data may
+/// be longer than anything that can be searched.
+fn resident(memory: &Memory<'_>, spans: &[Span]) -> Vec<Span> {
+    let mut parts: Vec<Span> = Vec::new();
+    for run in spans.iter().flat_map(|&span| memory.pages().runs_in(span)) {
+        match parts.last_mut() {
+            Some(last) if last.end == run.span.start => last.end = run.span.end,
+            _ => parts.push(run.span),
+        }
+    }
+    parts
 }
 
 fn is_x86_64(content: &[u8]) -> bool {

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use common::Target;
 use heapwise_inspect::heap::Kind;
@@ -40,7 +41,12 @@ impl Version {
     }
 }
 
-fn versions() -> Vec<Version> {
+fn versions() -> &'static [Version] {
+    static VERSIONS: OnceLock<Vec<Version>> = OnceLock::new();
+    VERSIONS.get_or_init(unpacked)
+}
+
+fn unpacked() -> Vec<Version> {
     let Some(folder) = std::env::var_os("HEAPWISE_GLIBCS") else {
         eprintln!("skipped: HEAPWISE_GLIBCS names no folder of unpacked glibcs (.ci/glibcs)");
         return Vec::new();
@@ -104,14 +110,6 @@ fn link(minor: u32, libraries: &Path, name: &str, more: &[&str]) -> Option<PathB
         }
     }
     Some(program)
-}
-
-impl Drop for Version {
-    fn drop(&mut self) {
-        for program in [&self.program, &self.alone] {
-            let _ = fs::remove_dir_all(program.parent().expect("in a folder of its own"));
-        }
-    }
 }
 
 fn look(target: &Target) -> Survey {
@@ -189,7 +187,7 @@ fn check(version: &Version, program: &Path, shape: &str) {
 fn every_version_is_accounted_for() {
     for version in versions() {
         for shape in SHAPES {
-            check(&version, &version.program, shape);
+            check(version, &version.program, shape);
         }
     }
 }
@@ -199,7 +197,7 @@ fn every_version_is_accounted_for() {
 fn programs_without_threads_are_accounted_for() {
     for version in versions() {
         for shape in ["holes", "lists", "mapped"] {
-            check(&version, &version.alone, shape);
+            check(version, &version.alone, shape);
         }
     }
 }
