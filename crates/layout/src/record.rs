@@ -20,7 +20,7 @@
 //! | `Free` | – | address | – |
 //! | `Kernel` | op + 16 × cause + 256 if it failed | address | bytes (brk: zigzag) |
 //! | `KernelTo` | – | where an mremap went | new bytes; stands before its `Kernel` |
-//! | `Sample` | RSS in KiB | minor faults so far | major faults so far |
+//! | `Sample` | RSS in KiB, shared memory left out | minor faults so far | major faults so far |
 //! | `Thread` | 1 begins, 2 ends | – | – |
 //! | `Process` | 1 begins, 2 forked a child, 3 ends | the child's pid | – |
 //! | `Blob` | what it is, see [`blob`] | bytes that follow the record | id |

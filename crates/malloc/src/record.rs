@@ -10,6 +10,7 @@ use crate::linux::machine::{nr, syscall};
 use crate::linux::may_have_stream;
 use crate::linux::{decimal, each_part, map_shared_file, path, read_file, wiped_page};
 use crate::os::{KernelNote, Os};
+use crate::report::status_kib;
 use crate::threads::Slot;
 use crate::tunables::TABLE;
 use crate::{stacks, stream};
@@ -242,19 +243,21 @@ fn note_code(line: &[u8]) {
     }
 }
 
-/// What the kernel says of this process's memory.
+/// What the kernel says of this process's memory. Shared memory is left out: the
+/// recording itself is such.
 fn write_sample() {
-    let mut text = [0; 1024];
+    let mut text = [0; 2048];
+    let Some(status) = read_file(b"/proc/self/status\0", &mut text) else { return };
+    let rss_kib = status_kib(status, b"RssAnon:") + status_kib(status, b"RssFile:");
     let Some(stat) = read_file(b"/proc/self/stat\0", &mut text) else { return };
-    // pid (comm) state ppid pgrp session tty tpgid flags minflt cminflt majflt … rss is the 24th.
+    // pid (comm) state ppid pgrp session tty tpgid flags minflt cminflt majflt …
     let after = stat.iter().rposition(|&b| b == b')').map_or(&stat[..0], |at| &stat[at + 1..]);
     let fields = after.split(|&b| b == b' ').filter(|f| !f.is_empty());
-    let mut numbers = [0u64; 22];
+    let mut numbers = [0u64; 10];
     for (number, field) in numbers.iter_mut().zip(fields) {
         *number = crate::tunables::parse(field).unwrap_or(0) as u64;
     }
-    let page_kib = ALLOCATOR.os.page_bytes() as u64 / 1024;
-    stream::write(Kind::Sample, numbers[21] * page_kib, numbers[7], numbers[9]);
+    stream::write(Kind::Sample, rss_kib, numbers[7], numbers[9]);
 }
 
 /// The process is about to end.

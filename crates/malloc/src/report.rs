@@ -87,17 +87,20 @@ impl Allocator<Linux> {
     }
 }
 
+/// A line of `/proc/self/status` in KiB, 0 if it is not there.
+pub(crate) fn status_kib(status: &[u8], name: &[u8]) -> u64 {
+    let line = status.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name));
+    let digits = line.and_then(|line| line.trim_ascii().strip_suffix(b" kB"));
+    digits.and_then(crate::tunables::parse).unwrap_or(0) as u64
+}
+
 /// Brings the kernel's figures of this process into `record`.
 pub fn sample(record: &ProcessRecord) {
     record.end_ns.store(exact_ns(), Relaxed);
     let mut text = [0; 2048];
     if let Some(status) = read_file(b"/proc/self/status\0", &mut text) {
-        let field = |name: &[u8]| {
-            let line = status.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
-            crate::tunables::parse(line.trim_ascii().strip_suffix(b" kB")?)
-        };
-        record.rss_peak_kib.fetch_max(field(b"VmHWM:").unwrap_or(0) as u64, Relaxed);
-        record.rss_last_kib.store(field(b"VmRSS:").unwrap_or(0) as u64, Relaxed);
+        record.rss_peak_kib.fetch_max(status_kib(status, b"VmHWM:"), Relaxed);
+        record.rss_last_kib.store(status_kib(status, b"VmRSS:"), Relaxed);
     }
     if let Some(stat) = read_file(b"/proc/self/stat\0", &mut text) {
         // pid (comm) state ppid pgrp session tty tpgid flags minflt cminflt majflt …

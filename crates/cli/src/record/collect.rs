@@ -356,7 +356,7 @@ impl Process {
 /// What the kernel says of a process.
 struct Stat {
     started: u64,
-    /// RSS in KiB, minor and major faults.
+    /// RSS in KiB without shared memory, minor and major faults.
     figures: [u64; 3],
 }
 
@@ -368,14 +368,16 @@ fn stat(pid: u32) -> Option<Stat> {
         return None;
     }
     let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let page_kib = page_bytes() / 1024;
-    Some(Stat { started: number(19)?, figures: [number(21)? * page_kib, number(7)?, number(9)?] })
+    Some(Stat { started: number(19)?, figures: [own_kib(pid)?, number(7)?, number(9)?] })
 }
 
-fn page_bytes() -> u64 {
-    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|bytes| u64::try_from(bytes).ok())
-        .unwrap_or(4096)
+/// Resident KiB without shared memory, which the recording itself is.
+fn own_kib(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let digits = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    };
+    Some(field("RssAnon:") + field("RssFile:"))
 }

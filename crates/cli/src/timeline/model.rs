@@ -130,6 +130,8 @@ struct Reader<'a> {
     threads: HashMap<(u32, u32), Thread>,
     live: HashMap<(u32, u64), u64>,
     figures: HashMap<u32, (u64, u64)>,
+    /// By pid: which image of it runs.
+    images: HashMap<u32, u32>,
     accounts: HashMap<(KernelOp, Cause), (u64, u64)>,
     now: Moment,
     quiet: (u64, u64),
@@ -148,6 +150,7 @@ impl Story {
             threads: HashMap::new(),
             live: HashMap::new(),
             figures: HashMap::new(),
+            images: HashMap::new(),
             accounts: HashMap::new(),
             now: Moment::default(),
             quiet: (0, 0),
@@ -193,7 +196,7 @@ impl Reader<'_> {
             What::Sample { rss_bytes, minor_faults, .. } => {
                 let before = self.figures.insert(event.process, (rss_bytes, minor_faults));
                 self.now.minor_faults += minor_faults - before.map_or(0, |b| b.1.min(minor_faults));
-                self.now.rss_bytes = self.figures.values().map(|figures| figures.0).sum();
+                self.sum_rss();
                 self.story.rss_peak_bytes = self.story.rss_peak_bytes.max(self.now.rss_bytes);
             }
             What::ProcessStart | What::ProcessEnd | What::Fork { .. } | What::Lost { .. } => {
@@ -202,9 +205,14 @@ impl Reader<'_> {
                 }
                 if event.what == What::ProcessStart {
                     self.inherit(event.process, parent);
+                    // exec: the image before is gone, with all that it had.
+                    if let Some(before) = self.images.insert(pid, event.process) {
+                        self.bury(before);
+                    }
                 }
                 if event.what == What::ProcessEnd {
                     self.figures.remove(&event.process);
+                    self.sum_rss();
                 }
                 self.end_free(key, pid);
                 self.say(Line::Turn { event, pid });
@@ -267,6 +275,28 @@ impl Reader<'_> {
             self.now.live_bytes += size;
             self.now.live_blocks += 1;
         }
+    }
+
+    /// What is resident in all processes together.
+    fn sum_rss(&mut self) {
+        self.now.rss_bytes = self.figures.values().map(|figures| figures.0).sum();
+    }
+
+    /// A process's image is gone, and its memory.
+    fn bury(&mut self, process: u32) {
+        self.figures.remove(&process);
+        self.sum_rss();
+        let (mut bytes, mut blocks) = (0, 0);
+        self.live.retain(|(owner, _), size| {
+            let stays = *owner != process;
+            if !stays {
+                bytes += *size;
+                blocks += 1;
+            }
+            stays
+        });
+        self.now.live_bytes -= bytes;
+        self.now.live_blocks -= blocks;
     }
 
     fn forget(&mut self, process: u32, address: u64) {
