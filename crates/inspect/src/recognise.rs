@@ -188,7 +188,14 @@ fn without_libc(files: Files<'_>, maps: &[Mapping]) -> String {
     if maps.is_empty() {
         return "no memory of its own: a kernel thread, or a process that has ended".into();
     }
-    if maps.iter().any(|mapping| mapping.file_name().starts_with("ld-musl")) {
+    // Its loader is the library, under the one name or the other.
+    let is_musl = |mapping: &Mapping| {
+        let file = mapping.file_name();
+        file.starts_with("ld-musl")
+            || file.starts_with("libc.musl")
+            || file == "libc.so" && mapping.name.contains("musl")
+    };
+    if maps.iter().any(is_musl) {
         return "musl".into();
     }
     let content = files.program();

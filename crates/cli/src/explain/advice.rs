@@ -78,7 +78,9 @@ pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
             lines.push(format!("what each mapping is: heapwise maps {typed}"));
         }
         Situation::HeapUnread => {
-            if matches!(survey.allocator, Allocator::Other(_)) && *kind != Kind::File {
+            if matches!(&survey.allocator, Allocator::Other(name) if can_preload(name))
+                && *kind != Kind::File
+            {
                 lines.extend(run_on_ours(survey, "a heap that is read here"));
             }
             lines.push(format!("what each mapping is: heapwise maps {typed}"));
@@ -115,6 +117,13 @@ fn setting_for_kept(survey: &Survey) -> String {
 }
 
 /// The command that would run it on our heap, where the command line is known.
+/// Whether a program on this allocator takes a preloaded library for glibc.
+fn can_preload(allocator: &str) -> bool {
+    !["a statically linked", "musl", "the Go runtime"]
+        .iter()
+        .any(|other| allocator.starts_with(other))
+}
+
 fn run_on_ours(survey: &Survey, why: &str) -> Option<String> {
     const MOST: usize = 200;
     let words: Vec<String> =
