@@ -101,9 +101,11 @@ fn cut_and_bent_files_are_refused() {
         let mut bent = file.clone();
         let at = random.below(bent.len());
         bent[at] ^= 1 << random.below(8);
-        // Some bits of gzip's head say nothing (the time, the system it came from).
-        let in_head = (MAGIC.len() + 4..MAGIC.len() + 14).contains(&at);
-        assert!(snapshot::read(&bent[..]).is_err() || in_head, "byte {at}");
+        // Some bits say nothing: in gzip's head, in codes that no byte uses, in copies from
+        // another place of the same bytes. Then the content is what it was.
+        if let Ok(same) = snapshot::read(&bent[..]) {
+            assert!(kept(&same) == file, "byte {at} of {}", bent.len());
+        }
     }
 }
 
