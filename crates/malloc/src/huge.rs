@@ -67,12 +67,13 @@ impl<O: Os> Allocator<O> {
             && (0..words).any(|word| unsafe { at::<usize>(page).add(word).read() } != 0)
     }
 
-    /// Huge pages for a fresh mapping, if large chunks have proven to be filled. The whole
-    /// mapping at once: parts of it with different advice could not be moved together.
+    /// Huge pages for a fresh mapping, if large chunks have proven to be filled. Advice alone:
+    /// the kernel gives them block by block at the first touch, and what is never touched
+    /// costs nothing. (In a heap the mark must go again; a mapping of its own is unmapped
+    /// whole, and nothing of it is ever given back before.)
     pub(crate) fn prepare_huge_mapping(&self, mapping: Span) {
         if mapping.bytes() >= 2 * HUGE_BYTES && self.density.proven() && self.settings.dynamic() {
-            // SAFETY: a mapping that nobody has seen yet.
-            unsafe { self.populate_huge(mapping) };
+            self.os.advise_huge(mapping);
         }
     }
 }

@@ -505,6 +505,8 @@ fn smaps_line_by_line() {
         script.push(Step { who: 1, ..Step::new(op) });
     }
     script.push(Step::new(Op::Smaps));
+    // The child ends with its last step; it is to be there until now.
+    script.push(Step { who: 1, ..Step::new(Op::Read(AREA)) });
     agree(STACK, &script);
 }
 
