@@ -10,7 +10,7 @@
 //! reader would misread the rest, and such a reader says so.
 //!
 //! A file may come from anybody. Its content is bounded before it is parsed, and
-//! checked before it is used: see [`crate::wire`] and [`check`].
+//! checked before it is used: see `wire.rs` and `check` below.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -38,7 +38,7 @@ pub enum SnapshotError {
     Newer(u32),
     /// It is cut, bent, or says what cannot be.
     Damaged(String),
-    /// More than [`MAX_BYTES`] of content.
+    /// More content than a snapshot may have, 128 MiB.
     TooLarge,
     /// It could not be read or written.
     Io(io::Error),

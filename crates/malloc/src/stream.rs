@@ -47,7 +47,7 @@ static BASE: AtomicUsize = AtomicUsize::new(0);
 /// Address of the number of this process in the recording, + 1, in a page that forks wipe.
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
-/// What is recorded: [`OFF`], [`ON`], [`SAMPLING`] or [`ENDED`].
+/// What is recorded: `OFF`, `ON`, `SAMPLING` or `ENDED`.
 #[inline(always)]
 pub fn state() -> u32 {
     STATE.load(Relaxed)
