@@ -76,3 +76,20 @@ proptest! {
         run(Setup { check_every: 1, ..Setup::of_seed(seed) }, words);
     }
 }
+
+/// The helper forbidden, and a chunk that one arena's trim sends to another: found by the above.
+#[test]
+fn the_end_with_the_helper_forbidden() {
+    let words = [
+        27_846_566_765_263_216,
+        5_746_578_282_155_674_848,
+        385_081_469_798_768,
+        3_451_179_154_550_210,
+        519_016_426_007_540_080,
+        21_161_897_328,
+        7_074_223_241_001_957_826,
+        596_666_150_205_934_012,
+        1_682_655_023_574_045_136,
+    ];
+    run(Setup { check_every: 1, ..Setup::of_seed(934_031) }, words.to_vec());
+}

@@ -269,6 +269,9 @@ impl World {
             kernel.awake.clear();
         }
         self.alloc.settings.set(Setting::Purge, 1);
+        // Where the helper is forbidden its tick serves commands alone, and inboxes keep what
+        // the trim of another arena has sent.
+        self.alloc.settings.set(Setting::PurgeHelper, 1);
         let threads = self.threads.borrow().len();
         for index in 0.. {
             let Some(block) = self.pick(0x8000) else { break };
