@@ -25,6 +25,7 @@ pub mod corefile;
 pub mod diff;
 pub mod error;
 pub mod glibc;
+pub mod gone;
 pub mod heap;
 pub mod holders;
 pub mod images;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::corefile::{Core, CoreError};
 use crate::error::Error;
 use crate::glibc;
+use crate::gone;
 use crate::heap::classes::Classes;
 use crate::heap::scan::Count;
 use crate::heap::summary::{Claim, Heaps, What};
@@ -134,6 +135,8 @@ pub struct Survey {
 
 /// A heap that changes under the walk is walked again, at most so often.
 const ATTEMPTS: usize = 4;
+/// A look with more than one part in so many unattributed is not whole.
+const MOST_UNATTRIBUTED: usize = 200;
 /// Between two looks with the process stopped.
 const BETWEEN_STOPS: std::time::Duration = std::time::Duration::from_millis(20);
 
@@ -258,8 +261,15 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
     if seen.figures.hugetlb > 0 {
         seen.notes.push("pages of hugetlbfs are in use: no RSS counts them".into());
     }
-    seen.account =
-        ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
+    // Threads and arenas that ended meanwhile took their memory with them.
+    let still =
+        maps::of(pid).map_or_else(|_| seen.maps.clone(), |now| gone::still(&seen.maps, &now));
+    seen.account = ledger::settle(&still, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
+    let unattributed = seen.account.tally[Row::Unattributed];
+    if seen.depth == Depth::Whole && unattributed > seen.rss / MOST_UNATTRIBUTED {
+        seen.depth = Depth::Partial;
+        seen.notes.push("memory went away during the look: its rows are not of one moment".into());
+    }
     Ok(seen)
 }
 

@@ -41,6 +41,40 @@ fn look_often(environment: &[(&str, &str)]) {
     assert!(whole * 4 >= LOOKS, "{whole} of {LOOKS}");
 }
 
+/// Threads come, fill heaps of 64 MiB, and go: what goes away under a look is never taken for
+/// memory of somebody else.
+fn look_at_endings(environment: &[(&str, &str)]) {
+    /// Of the loader, of control blocks, of stacks that nobody claims.
+    const MOST_OTHER: usize = 2 << 20;
+    let Some(target) = Target::start("ending", environment) else { return };
+    let mut whole = 0;
+    for look in 0..40 {
+        let seen = survey(target.pid(), Options::default()).unwrap();
+        let sum: usize = ROWS.iter().map(|&row| seen.account.tally[row]).sum();
+        assert_eq!(sum, seen.rss, "look {look}");
+        let other = seen.account.tally[Row::OtherAnonymous];
+        let is_small = other < MOST_OTHER + seen.rss / 200;
+        if seen.depth == Depth::Whole {
+            whole += 1;
+            assert!(is_small, "look {look}: {other} of {}: {:?}", seen.rss, seen.heaps);
+        }
+        std::thread::sleep(Duration::from_millis(look % 7));
+    }
+    println!("{whole} of 40 looks were whole");
+    assert!(whole > 0);
+}
+
+#[test]
+fn heaps_that_go_away_under_a_look_are_told() {
+    look_at_endings(&[]);
+}
+
+#[test]
+fn heaps_of_ours_that_go_away_under_a_look_are_told() {
+    let Some(library) = library() else { return };
+    look_at_endings(&[("LD_PRELOAD", library.to_str().unwrap())]);
+}
+
 #[test]
 fn a_busy_glibc_heap_is_found_and_sums() {
     look_often(&[]);

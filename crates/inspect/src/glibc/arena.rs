@@ -115,7 +115,7 @@ pub struct Heap {
 }
 
 /// Size and alignment of a heap.
-const HEAP_BYTES: usize = 64 << 20;
+pub const HEAP_BYTES: usize = 64 << 20;
 
 /// The heaps of a secondary arena, newest first; `None` if one's head is no head.
 pub fn heaps(

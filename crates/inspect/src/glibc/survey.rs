@@ -2,7 +2,7 @@
 
 use heapwise_layout::walk::{Stretch, WalkError};
 
-use super::arena::{self, Arena};
+use super::arena::{self, Arena, HEAP_BYTES};
 use super::heap::{self, Lists, Stop};
 use super::locate::{self, Found, Parameters};
 use super::mapped;
@@ -12,10 +12,10 @@ use crate::heap::rings::Rings;
 use crate::heap::scan::{Count, Rules, TopRule};
 use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, Surveyor, What};
 use crate::heap::{Kind, Piece};
-use crate::process::maps::Mapping;
+use crate::process::maps::{self, Mapping};
 use crate::process::memory::Image;
 use crate::process::threads::Thread;
-use crate::span::Span;
+use crate::span::{Span, page_up};
 use crate::tally::{Row, Tally};
 
 /// What is known before the walk.
@@ -68,7 +68,10 @@ impl<M: Image> Ground<'_, M> {
             let is_main = address == self.found.main_arena;
             match arena::read(self.memory, &self.table, address, is_main, self.max_chunks()) {
                 Some(arena) => arenas.push(arena),
-                None => heaps.flaws += 1,
+                None => {
+                    heaps.flaws += 1;
+                    heaps.unseen = true;
+                }
             }
         }
         let caches = self.caches(&arenas);
@@ -89,6 +92,7 @@ impl<M: Image> Ground<'_, M> {
             };
             let lists = Lists { fast: &arena.fast, cached: &cached, metadata: &metadata };
             self.walk_into(arena, &lists, &mut summary, &mut heaps.claims);
+            self.claim_rests(&summary, arena.is_main, &mut heaps.claims);
             if self.bins {
                 summary.bins = self.rings(arena).walk(self.memory);
                 summary.flaws += summary.bins.iter().map(|bin| bin.flaws).sum::<usize>();
@@ -229,6 +233,32 @@ impl<M: Image> Ground<'_, M> {
                 }
             }
         });
+    }
+
+    /// What is resident behind the ends of a secondary arena's heaps: parts of huge pages, or what
+    /// a heap that shrank after the page walk gave back.
+    fn claim_rests(&self, arena: &ArenaSummary, is_main: bool, claims: &mut Vec<Claim>) {
+        if is_main {
+            return;
+        }
+        let pages = self.memory.pages();
+        for heap in &arena.heaps {
+            let end = page_up(heap.span.end, pages.page_bytes());
+            let Some(mapping) = maps::find(self.maps, end).filter(|m| m.is_anonymous()) else {
+                continue;
+            };
+            let limit = (heap.span.start | (HEAP_BYTES - 1)).saturating_add(1);
+            let rest = Span::new(end, mapping.span.end.min(limit).max(end));
+            let mut tally = Tally::default();
+            for run in pages.runs_in(rest) {
+                let is_huge = run.huge || !pages.zero_pages_told();
+                let row = if is_huge { Row::HugeExcess } else { Row::Unattributed };
+                tally[row] += run.span.bytes();
+            }
+            if tally.sum() > 0 {
+                claims.push(Claim { span: rest, tally, what: What::Heap(arena.index) });
+            }
+        }
     }
 
     fn walk_arena(&self, arena: &Arena, lists: &Lists<'_>, tell: &mut impl FnMut(Event)) {

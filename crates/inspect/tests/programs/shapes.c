@@ -133,6 +133,31 @@ static void shape_busy(void) {
     pthread_create(&thread, NULL, busy_body, NULL);
 }
 
+/* Threads whose arenas grow over several heaps, shrink, and end with them. */
+static void *growing_body(void *argument) {
+    static __thread char *own[1400];
+    for (int round = 0; round < 3; round++) {
+        int most = 200 + (int)(next_random() % 1200);
+        for (int i = 0; i < most; i++) memset(own[i] = malloc(60000), 1, 60000);
+        for (int i = most; i-- > 0;) free(own[i]);
+    }
+    return argument;
+}
+
+static void *ending_body(void *argument) {
+    for (;;) {
+        pthread_t threads[2];
+        for (int i = 0; i < 2; i++) pthread_create(&threads[i], NULL, growing_body, NULL);
+        for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    }
+    return argument;
+}
+
+static void shape_ending(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, ending_body, NULL);
+}
+
 static pthread_barrier_t ready;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -249,13 +274,13 @@ int main(int count, char **arguments) {
         {"lists", shape_lists},     {"live", shape_live},       {"mapped", shape_mapped},
         {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"odd", shape_odd},
 #ifndef ALONE
-        {"threads", shape_threads}, {"busy", shape_busy},
+        {"threads", shape_threads}, {"busy", shape_busy},       {"ending", shape_ending},
 #endif
     };
     if (count < 2) return 2;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (!strcmp(arguments[1], shapes[i].name)) shapes[i].make();
-    if (strcmp(arguments[1], "busy"))
+    if (strcmp(arguments[1], "busy") && strcmp(arguments[1], "ending"))
         figures();
     else if (write(1, "busy=1\n", 7) < 0)
         return 5;
