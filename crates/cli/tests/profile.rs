@@ -110,6 +110,149 @@ fn estimates_agree_with_the_exact_record_and_names_are_found() {
     assert!((ratio - 1.0).abs() < 0.1, "{ratio}");
 }
 
+/// A program under `heapwise run --profile` or `record`, ended when dropped.
+struct Recorded {
+    child: std::process::Child,
+    pid: String,
+}
+
+impl Recorded {
+    /// Starts it and waits for its first line, which is its number.
+    fn start(arguments: &[&str], program: &Path) -> Self {
+        let mut child = std::process::Command::new(common::program())
+            .args(arguments)
+            .arg("--")
+            .arg(program)
+            .stdout(std::process::Stdio::piped())
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("heapwise runs");
+        let mut line = String::new();
+        let output = child.stdout.as_mut().expect("piped");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line)
+            .expect("it speaks");
+        Self { child, pid: line.trim().to_owned() }
+    }
+
+    fn explained(&self) -> Value {
+        let output = heapwise().args(["explain", "--json", "--top-holder", &self.pid]).output();
+        serde_json::from_slice(&output.expect("heapwise runs").stdout).expect("JSON")
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // The program ends with its input, and the recorder with the program.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// What a site of `kept` says, and the holders from there.
+fn told_of(seen: &Value, kept: &str) -> (f64, Vec<Value>) {
+    let list = |name: &str| seen[name].as_array().cloned().unwrap_or_default();
+    let is_kept = |name: &Value| name.as_str().is_some_and(|name| name.contains(kept));
+    let bytes = |site: &Value| site["live_bytes"].as_f64().expect("a number");
+    let live = list("sites").iter().filter(|site| is_kept(&site["name"])).map(bytes).sum();
+    let mut holders = list("top_holders");
+    holders.retain(|holder| is_kept(&holder["site"]));
+    (live, holders)
+}
+
+/// Of every 100 blocks of 3000 bytes one is kept, by a function whose name holds "keep_pool".
+const KEEPS_C: &str = "\
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+char *all[20000];
+__attribute__((noinline)) static char *keep_pool(void) { return malloc(3000); }
+int main(void) {
+  for (int i = 0; i < 20000; i++) all[i] = keep_pool();
+  for (int i = 0; i < 20000; i++) if (i % 100) free(all[i]);
+  printf(\"%d\\n\", getpid()); fflush(stdout);
+  char byte; while (read(0, &byte, 1) == 1); return 0; }
+";
+const KEEPS_CXX: &str = "\
+#include <cstdio>
+#include <memory>
+#include <unistd.h>
+#include <vector>
+struct Block { char bytes[3000]; };
+template <class T> struct Pool { std::vector<std::unique_ptr<T>> all;
+  __attribute__((noinline)) void keep_pool() { all.push_back(std::make_unique<T>()); } };
+int main() {
+  Pool<Block> pool;
+  for (int i = 0; i < 20000; i++) pool.keep_pool();
+  for (int i = 0; i < 20000; i++) if (i % 100) pool.all[i].reset();
+  std::printf(\"%d\\n\", getpid()); std::fflush(stdout);
+  char byte; while (read(0, &byte, 1) == 1); }
+";
+const KEEPS_RUST: &str = "\
+use std::io::Read;
+#[inline(never)] fn keep_pool(all: &mut Vec<Option<Vec<u8>>>) { all.push(Some(vec![0u8; 3000])); }
+fn main() {
+  let mut all = Vec::with_capacity(20000);
+  for _ in 0..20000 { keep_pool(&mut all); }
+  for i in 0..20000 { if i % 100 != 0 { all[i] = None; } }
+  println!(\"{}\", std::process::id());
+  let _ = std::io::stdin().read(&mut [0]); std::hint::black_box(all); }
+";
+
+#[test]
+fn a_look_tells_ages_and_sites_while_a_profile_runs() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let compilers = [("cc", "c", KEEPS_C), ("c++", "cc", KEEPS_CXX), ("rustc", "rs", KEEPS_RUST)];
+    for (compiler, ending, source) in compilers {
+        let file = directory.path().join(format!("keeps.{ending}"));
+        fs::write(&file, source).expect("a file");
+        let program = directory.path().join(format!("keeps_{ending}"));
+        let output = std::process::Command::new(compiler)
+            .args(["-g", "-o"])
+            .args([&program, &file])
+            .output();
+        let Ok(output) = output else {
+            eprintln!("skipped: no {compiler}");
+            continue;
+        };
+        assert!(output.status.success(), "{output:?}");
+        let trace = directory.path().join("keeps.hwt");
+        let trace = trace.to_str().expect("UTF-8");
+        let target = Recorded::start(&["run", "--profile=4K", "-o", trace], &program);
+        let seen = target.explained();
+        assert_eq!(seen["allocator"], "heapwise", "{seen}");
+        // 200 blocks of 3000 bytes live, of which half are sampled: five times 1/√100.
+        let (live, holders) = told_of(&seen, "keep_pool");
+        assert!((300e3..900e3).contains(&live), "{compiler}: {live}: {}", seen["sites"]);
+        let first = holders.first().unwrap_or_else(|| panic!("{compiler}: {seen}"));
+        assert!(first["age_ms"].as_u64().is_some_and(|age| age < 600_000), "{first}");
+        let main = first["site"].as_str().is_some_and(|site| site.contains("main"));
+        assert!(main, "{first}");
+    }
+}
+
+#[test]
+fn a_look_tells_every_holder_while_all_is_recorded_and_a_diff_by_site() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = compile(directory.path(), "keeps", KEEPS_C, &["-g"]) else { return };
+    let trace = directory.path().join("keeps.hwt");
+    let trace = trace.to_str().expect("UTF-8");
+    let target = Recorded::start(&["record", "--stacks", "-o", trace], &program);
+    let (live, holders) = told_of(&target.explained(), "keep_pool");
+    assert_eq!(live, 600e3);
+    assert!(holders.len() > 5, "{holders:?}");
+    // A snapshot keeps it, and two are compared by it.
+    let look = directory.path().join("look.hws");
+    heapwise().args(["snapshot", &target.pid, "-o"]).arg(&look).assert().success();
+    let text = heapwise().args(["explain", "--top-holder"]).arg(&look).output().expect("it runs");
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("from keep_pool (keeps.c:") && text.contains("ALLOCATED AT"), "{text}");
+    let page = heapwise().args(["report", "-o", "-"]).arg(&look).output().expect("it runs");
+    let page = String::from_utf8_lossy(&page.stdout).into_owned();
+    assert!(page.contains("Allocation sites") && page.contains("keep_pool"));
+}
+
 #[test]
 fn every_form_is_written() {
     needs_library!();

@@ -83,7 +83,21 @@ pub struct LiveHeader {
     pub pid_namespace: AtomicU64,
     /// Bit set: the chunk is free.
     pub free: [AtomicU64; CHUNKS / 64],
+    /// The recorder's pid where it lives, 0 if it does not tell.
+    pub recorder_pid: AtomicU32,
+    /// Its descriptor of this file.
+    pub live_descriptor: AtomicU32,
+    /// Its descriptor of the trace; [`NO_DESCRIPTOR`] while the trace is kept in memory.
+    pub trace_descriptor: AtomicU32,
+    /// CLOCK_MONOTONIC in ns: what was recorded before stands in the trace.
+    pub collected_ns: AtomicU64,
 }
+
+/// [`LiveHeader::trace_descriptor`]: none.
+pub const NO_DESCRIPTOR: u32 = u32::MAX;
+
+/// Name of the memory file, as `/proc/PID/maps` has it behind `memfd:`.
+pub const LIVE_NAME: &str = "heapwise-recording";
 
 /// [`ChunkHead::state`]: nobody's.
 pub const CHUNK_FREE: u32 = 0;

@@ -202,7 +202,27 @@ fn write_classes(pair: &Pair<'_>, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_sites(pair: &Pair<'_>, out: &mut impl Write) -> io::Result<()> {
-    write_counts("SITE", pair.diff.sites.clone(), out)
+    let mut all: Vec<_> = pair.diff.sites.iter().collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    all.sort_by_key(|(_, change)| Reverse(change.bytes().grown().abs()));
+    let row = |(name, change): &&(String, Change<Count>)| {
+        vec![
+            signed_count(change.chunks().grown()),
+            signed(change.bytes().grown()),
+            bytes(change.after.bytes as u64),
+            name.clone(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = all.iter().take(LISTED).map(row).collect();
+    let columns = [
+        Column::Right("BLOCKS"),
+        Column::Right("BYTES"),
+        Column::Right("NOW"),
+        Column::Left("ALLOCATED AT"),
+    ];
+    write_table(&columns, &rows, all.len(), out)
 }
 
 fn write_counts(

@@ -6,6 +6,7 @@ use heapwise_inspect::heap::summary::ArenaSummary;
 use heapwise_inspect::heap::{KINDS, Kind};
 use heapwise_inspect::holders::Holder;
 use heapwise_inspect::origin::Source;
+use heapwise_inspect::survey::Site;
 use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Survey};
 use serde_json::{Value, json};
@@ -65,6 +66,9 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         }).collect::<Vec<_>>(),
         "notes": survey.notes,
     });
+    if !survey.sites.is_empty() {
+        object["sites"] = survey.sites.iter().map(site).collect();
+    }
     if shown.holders {
         let told = holders::told(survey).iter();
         object["top_holders"] = told.map(|one| holder(one, shown.bytes)).collect();
@@ -112,6 +116,10 @@ fn arena(arena: &ArenaSummary) -> Value {
             .collect::<Vec<_>>(),
         "chunks": KINDS.iter().map(kind).collect::<serde_json::Map<_, _>>(),
     })
+}
+
+fn site(site: &Site) -> Value {
+    json!({ "name": site.name, "live_blocks": site.live.chunks, "live_bytes": site.live.bytes })
 }
 
 fn holder(holder: &Holder, with_bytes: bool) -> Value {

@@ -23,6 +23,8 @@ const ACTION: Style = AnsiColor::Green.on_default();
 const ARENAS_LISTED: usize = 12;
 /// So many broken walks are.
 const BROKEN_LISTED: usize = 5;
+/// So many allocation sites are.
+const SITES_LISTED: usize = 10;
 /// Width of a line of words.
 const WIDTH: usize = 98;
 
@@ -63,6 +65,7 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
     if shown.classes {
         write_classes(survey, out)?;
     }
+    write_sites(survey, out)?;
     if shown.holders {
         write_holders(holders::told(survey), shown.bytes, out)?;
     }
@@ -205,13 +208,7 @@ fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> 
                 holder.arena.to_string(),
                 bytes(pin.held_bytes as u64),
                 holder.age_ms.map(|ms| duration(ms.saturating_mul(1_000_000))).unwrap_or_default(),
-                [
-                    if pin.below_top { "right below the top" } else { "" },
-                    holder.site.as_deref().unwrap_or_default(),
-                ]
-                .join("  ")
-                .trim()
-                .to_owned(),
+                if pin.below_top { "right below the top" } else { "" }.to_owned(),
             ]
         })
         .collect();
@@ -235,9 +232,47 @@ fn write_holders(holders: &[Holder], with_bytes: bool, out: &mut impl Write) -> 
     writeln!(out, "  {heading}")?;
     for (holder, line) in holders.iter().zip(lines) {
         writeln!(out, "  {line}")?;
+        if let Some(site) = &holder.site {
+            writeln!(out, "      {DIM}from{DIM:#} {site}")?;
+        }
         if with_bytes && !holder.first.is_empty() {
             writeln!(out, "      {DIM}{}{DIM:#}", dump(&holder.first))?;
         }
+    }
+    Ok(())
+}
+
+/// Live memory by allocation site, where a recording tells.
+fn write_sites(survey: &Survey, out: &mut impl Write) -> io::Result<()> {
+    if survey.sites.is_empty() {
+        return Ok(());
+    }
+    let sum: usize = survey.sites.iter().map(|site| site.live.bytes).sum();
+    let rows: Vec<Vec<String>> = survey
+        .sites
+        .iter()
+        .take(SITES_LISTED)
+        .map(|site| {
+            vec![
+                bytes(site.live.bytes as u64),
+                percent(site.live.bytes as u64, sum as u64),
+                count(site.live.chunks as u64),
+                site.name.clone(),
+            ]
+        })
+        .collect();
+    let columns = [
+        Column::Right("LIVE"),
+        Column::Right(""),
+        Column::Right("BLOCKS"),
+        Column::Left("ALLOCATED AT, SINCE THE RECORDING BEGAN"),
+    ];
+    writeln!(out)?;
+    for line in table::lines(&columns, &rows) {
+        writeln!(out, "  {line}")?;
+    }
+    if survey.sites.len() > SITES_LISTED {
+        writeln!(out, "  … and {} smaller ones", survey.sites.len() - SITES_LISTED)?;
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ fn over_time(
     let mut pace = Pace::new(every);
     loop {
         let at = Instant::now();
-        let (seen, cost) = Cost::of(|| target.look(QUICK));
+        let (seen, cost) = Cost::of(|| target.glance(QUICK));
         telling.add(&seen?);
         pace.learn(cost);
         // The whole look at the end is the last point.

@@ -2,6 +2,8 @@
 
 mod attach;
 pub mod flame;
+pub mod living;
+mod naming;
 mod page;
 pub use page::escape;
 pub mod pprof;

@@ -54,15 +54,24 @@ pub struct Sites {
     pub allocated: Sum,
     /// All sites together.
     pub live: Sum,
+    /// Blocks that live at the end, by process and address.
+    pub blocks: HashMap<(u32, u64), Block>,
     /// Length of the recording.
     pub duration_ns: u64,
     /// What is wrong with the file behind what was read.
     pub damage: Option<Error>,
 }
 
-struct Block {
+/// A live block.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Block {
+    /// Its stack, to be asked of the trace.
+    pub stack: u32,
+    /// Requested bytes.
+    pub size: u64,
+    /// When it was allocated, since the recording began.
+    pub born_ns: u64,
     site: usize,
-    size: u64,
     weight: f64,
 }
 
@@ -72,7 +81,6 @@ impl Sites {
         let duration_ns = trace.duration_ns();
         let mut this = Self { duration_ns, ..Self::default() };
         let mut numbers: HashMap<(u32, Vec<u64>), usize> = HashMap::new();
-        let mut live: HashMap<(u32, u64), Block> = HashMap::new();
         let mut moment = 1;
         for event in trace.events() {
             let event = match event {
@@ -97,12 +105,14 @@ impl Sites {
                 this.sample_bytes = this.sample_bytes.max(mean);
             }
             if let Some(old) = event.what.frees() {
-                this.free(live.remove(&(process, old)));
+                let block = this.blocks.remove(&(process, old));
+                this.free(block);
             }
             if let Some((address, size)) = event.what.allocates() {
                 let mean = trace.process(process).map_or(this.sample_bytes, |p| p.sample_bytes);
                 let weight = sample_weight(size, mean);
-                let stack = trace.stack(process, event.what.stack().unwrap_or(0)).to_vec();
+                let id = event.what.stack().unwrap_or(0);
+                let stack = trace.stack(process, id).to_vec();
                 let site =
                     *numbers.entry((process, stack)).or_insert_with_key(|(process, stack)| {
                         this.sites.push(Site {
@@ -122,7 +132,8 @@ impl Sites {
                 this.allocated.add(weight, size);
                 this.live.add(weight, size);
                 // Whatever stood there must have gone unnoticed.
-                let before = live.insert((process, address), Block { site, size, weight });
+                let block = Block { stack: id, size, born_ns: event.time_ns, site, weight };
+                let before = this.blocks.insert((process, address), block);
                 this.free(before);
             }
         }
@@ -142,7 +153,7 @@ impl Sites {
     }
 
     fn free(&mut self, block: Option<Block>) {
-        if let Some(Block { site, size, weight }) = block {
+        if let Some(Block { site, size, weight, .. }) = block {
             self.sites[site].live.add(-weight, size);
             // Sums of fractions: nothing left is nothing.
             let live = &mut self.sites[site].live;

@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_millis(20);
 const LOOK: Duration = Duration::from_millis(100);
 /// What stands in open chunks is taken so often: more is not lost if we are killed.
 const OPEN_CHUNKS: Duration = Duration::from_secs(1);
+/// Samples are few, and whoever looks at the process meanwhile asks for the newest.
+const OPEN_CHUNKS_SAMPLED: Duration = Duration::from_millis(100);
 /// Between two readings of the clocks.
 const CLOCK: Duration = Duration::from_secs(5);
 
@@ -89,6 +91,7 @@ impl<'a> Collector<'a> {
         let mut definitions = Definitions::new();
         definitions.recording(notes);
         sink.clock(anchor());
+        live.tell_trace(sink.descriptor());
         Self {
             live,
             sink,
@@ -112,15 +115,23 @@ impl<'a> Collector<'a> {
             }
             now
         };
+        let is_sampled = self.live.header().sample_bytes.load(Relaxed) > 0;
+        let open_chunks = if is_sampled { OPEN_CHUNKS_SAMPLED } else { OPEN_CHUNKS };
+        // Before the second reading a reader does not know how long a tick is.
+        let mut clock = LOOK;
         while !done.load(Acquire) {
             self.live.beat();
             if due(0, LOOK) {
                 self.look_at_processes();
             }
-            if due(2, CLOCK) {
+            if due(2, clock) {
                 self.sink.clock(anchor());
+                clock = CLOCK;
             }
-            self.pass(due(1, OPEN_CHUNKS), false);
+            let (open, begun) = (due(1, open_chunks), monotonic_ns());
+            if self.pass(open, false) && open && clock == CLOCK && self.sink.error().is_none() {
+                self.live.tell_collected(begun);
+            }
             if self.sink.error().is_some() && self.live.header().stop.load(Relaxed) == RUNNING {
                 // Nobody is to wait for us, or to work for nothing.
                 self.live.stop();
@@ -140,8 +151,9 @@ impl<'a> Collector<'a> {
         (self.totals, self.sink.finish())
     }
 
-    /// Takes full chunks, and open ones if asked to or if their process is gone.
-    fn pass(&mut self, open: bool, last: bool) {
+    /// Takes full chunks, and open ones if asked to or if their process is gone; false if some of
+    /// those must wait for the chunk before.
+    fn pass(&mut self, open: bool, last: bool) -> bool {
         let mut found = Vec::new();
         let mut held = 0;
         let high_water = self.live.header().high_water.load(Acquire) as usize;
@@ -162,15 +174,17 @@ impl<'a> Collector<'a> {
             }
         }
         found.sort_unstable();
-        let mut freed = false;
+        let (mut freed, mut all) = (false, true);
         for (stream, number, chunk, full) in found {
             freed |= self.take(stream, number, chunk, full, last);
+            all &= self.streams.get(&stream).is_some_and(|known| known.chunk >= number);
         }
         self.sink.definitions(&mut self.definitions);
         if freed {
             self.live.tell_freed();
         }
         self.live.grow(&mut self.chunks, held);
+        all
     }
 
     /// Takes what is new in a chunk; true if the chunk is free now.

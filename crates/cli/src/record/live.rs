@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FREE, CHUNK_HEAD_BYTES, CHUNKS, ChunkHead, LIVE_FILE_BYTES, LIVE_MAGIC,
-    LIVE_VERSION, LiveHeader, RUNNING, STOPPED, TICK_SHIFT, chunk_offset,
+    LIVE_NAME, LIVE_VERSION, LiveHeader, NO_DESCRIPTOR, RUNNING, STOPPED, TICK_SHIFT, chunk_offset,
 };
 use heapwise_trace::Anchor;
 use memmap2::{MmapOptions, MmapRaw};
@@ -49,7 +49,7 @@ impl Live {
     /// Makes one.
     pub fn create(wanted: Wanted) -> io::Result<Self> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let file = File::from(memfd_create("heapwise-recording", flags)?);
+        let file = File::from(memfd_create(LIVE_NAME, flags)?);
         file.set_len(LIVE_FILE_BYTES as u64)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
         let map = MmapOptions::new().len(LIVE_FILE_BYTES).no_reserve_swap().map_raw(&file)?;
@@ -59,6 +59,9 @@ impl Live {
         header.stack_depth.store(wanted.stack_depth, Relaxed);
         header.snippet_bytes.store(wanted.snippet_bytes, Relaxed);
         header.pid_namespace.store(pid_namespace(), Relaxed);
+        header.recorder_pid.store(std::process::id(), Relaxed);
+        header.live_descriptor.store(live.descriptor(), Relaxed);
+        header.trace_descriptor.store(NO_DESCRIPTOR, Relaxed);
         header.stop.store(RUNNING, Relaxed);
         header.version.store(LIVE_VERSION, Relaxed);
         for chunk in 0..FIRST_CHUNKS {
@@ -172,6 +175,16 @@ impl Live {
         self.header().heartbeat_ns.store(monotonic_ns(), Relaxed);
     }
 
+    /// Where a reader finds the trace while it is written.
+    pub fn tell_trace(&self, descriptor: Option<u32>) {
+        self.header().trace_descriptor.store(descriptor.unwrap_or(NO_DESCRIPTOR), Release);
+    }
+
+    /// What was recorded before `ns` stands in the trace.
+    pub fn tell_collected(&self, ns: u64) {
+        self.header().collected_ns.store(ns, Release);
+    }
+
     /// Nothing more is taken; threads that wait go on without.
     pub fn stop(&self) {
         self.header().stop.store(STOPPED, Release);
@@ -213,7 +226,7 @@ pub fn ticks() -> u64 {
 }
 
 /// Inode of our pid namespace, 0 if unknown.
-fn pid_namespace() -> u64 {
+pub fn pid_namespace() -> u64 {
     let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     let digits: String = link.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(0)

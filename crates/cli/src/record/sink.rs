@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use heapwise_trace::{Anchor, BlockHeader, BlockKind, Definitions, Writer, pack};
@@ -47,6 +48,12 @@ impl Sink {
     /// Whether a bounded recording held less than its window.
     pub fn cut_short(&self) -> bool {
         self.ring.as_ref().is_some_and(|ring| ring.cut_short)
+    }
+
+    /// The file's descriptor, if blocks go there at once.
+    pub fn descriptor(&self) -> Option<u32> {
+        let writer = self.writer.as_ref().filter(|_| self.ring.is_none())?;
+        Some(writer.get_ref().as_raw_fd().unsigned_abs())
     }
 
     /// What went wrong, if anything did; from then on nothing is written.

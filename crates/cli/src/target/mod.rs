@@ -26,6 +26,7 @@ use heapwise_inspect::{Options, Survey, survey, survey_core};
 use self::watched::Moment;
 use crate::exit;
 use crate::failure::{Failure, USAGE};
+use crate::profile::living::{Living, Patience};
 use crate::units::duration;
 
 /// What to look at.
@@ -184,8 +185,18 @@ impl Target {
         }
     }
 
-    /// Looks at it. What a snapshot does not hold, options cannot ask for.
+    /// Looks at it, and asks a recording that runs where its memory was allocated. What a snapshot
+    /// does not hold, options cannot ask for.
     pub fn look(&self, options: Options) -> Result<Survey, Failure> {
+        let mut seen = self.glance(options)?;
+        if let Self::Process(_) = self {
+            Living::default().fill(&mut seen, Patience::Waits);
+        }
+        Ok(seen)
+    }
+
+    /// Looks at it, and asks nobody else.
+    pub fn glance(&self, options: Options) -> Result<Survey, Failure> {
         match self {
             Self::Process(pid) => {
                 let seen = survey(*pid, options).map_err(|error| exit::failure(&error))?;

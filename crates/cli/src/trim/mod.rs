@@ -112,7 +112,7 @@ impl Done {
 pub fn run(args: TrimArgs) -> anyhow::Result<ExitCode> {
     let target = Target::of(&args.target)?;
     let mut trim = Trim {
-        before: target.look(Options::default())?,
+        before: target.glance(Options::default())?,
         typed: crate::target::quoted(&args.target),
         wanted: args.apply,
         done: None,
@@ -152,7 +152,7 @@ fn apply(pid: u32, target: &Target, trim: &mut Trim, force: bool) -> anyhow::Res
     match reply {
         Ok(reply) => {
             let took = start.elapsed();
-            let after = target.look(Options::default())?;
+            let after = target.glance(Options::default())?;
             trim.done = Some(Done { reply, took, after });
             Ok(None)
         }

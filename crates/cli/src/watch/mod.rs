@@ -30,6 +30,7 @@ use self::sampler::{Look, Sampler};
 use self::theme::Theme;
 use crate::exit;
 use crate::failure::{Failure, OURS, USAGE};
+use crate::profile::living::Living;
 use crate::snapshot;
 use crate::target::Target;
 
@@ -152,7 +153,7 @@ fn first_look(pid: u32, options: Options) -> anyhow::Result<Look> {
     if is_seen {
         let _ = write!(io::stderr(), "heapwise: looking at {pid} ...");
     }
-    let look = sampler::look(pid, options);
+    let look = sampler::look(pid, options, &mut Living::default());
     if is_seen {
         let _ = write!(io::stderr(), "{ERASE_LINE}");
     }

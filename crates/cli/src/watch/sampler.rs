@@ -12,6 +12,7 @@ use heapwise_inspect::process::figures;
 use heapwise_inspect::verdict::{Verdict, judge};
 use heapwise_inspect::{Error, Options, Survey, survey};
 
+use crate::profile::living::{Living, Patience};
 use crate::snapshot;
 use crate::units::bytes;
 use crate::view::pace::{Cost, Pace};
@@ -71,12 +72,13 @@ impl Sampler {
         // It ends by itself when nobody listens any more.
         thread::spawn(move || {
             let born = figures::start_time(pid).ok();
+            let mut living = Living::default();
             let mut paused = false;
             loop {
                 let told = match wait(&mut pace, &mut paused, &inbox) {
                     Due::Nothing => return,
-                    Due::Save(path) => teller.send(News::Saved(save(pid, &path))),
-                    Due::Look => match tell(pid, born, options) {
+                    Due::Save(path) => teller.send(News::Saved(save(pid, &path, &mut living))),
+                    Due::Look => match tell(pid, born, options, &mut living) {
                         News::Look(look) => {
                             pace.learn(look.cost);
                             teller.send(News::Look(look))
@@ -130,22 +132,23 @@ fn wait(pace: &mut Pace, paused: &mut bool, orders: &Receiver<Order>) -> Due {
     }
 }
 
-fn save(pid: u32, path: &Path) -> String {
-    let kept = survey(pid, Options::ALL)
-        .map_err(anyhow::Error::from)
-        .and_then(|seen| snapshot::keep(&seen, path));
+fn save(pid: u32, path: &Path, living: &mut Living) -> String {
+    let kept = survey(pid, Options::ALL).map_err(anyhow::Error::from).and_then(|mut seen| {
+        living.fill(&mut seen, Patience::None);
+        snapshot::keep(&seen, path)
+    });
     match kept {
         Ok(length) => format!("{} in {}", bytes(length as u64), path.display()),
         Err(error) => format!("{}: {error:#}", path.display()),
     }
 }
 
-fn tell(pid: u32, born: Option<u64>, options: Options) -> News {
+fn tell(pid: u32, born: Option<u64>, options: Options, living: &mut Living) -> News {
     // The number may be another process's by now, or only the name on a grave.
     if is_gone(pid) || born.is_some() && figures::start_time(pid).ok() != born {
         return News::Ended;
     }
-    match look(pid, options) {
+    match look(pid, options, living) {
         Ok(_) if is_gone(pid) => News::Ended,
         Ok(look) => News::Look(Box::new(look)),
         Err(Error::NoSuchProcess(_)) => News::Ended,
@@ -155,10 +158,12 @@ fn tell(pid: u32, born: Option<u64>, options: Options) -> News {
 }
 
 /// One look, here and now.
-pub fn look(pid: u32, options: Options) -> Result<Look, Error> {
+pub fn look(pid: u32, options: Options, living: &mut Living) -> Result<Look, Error> {
     let at = Instant::now();
     let (seen, cost) = Cost::of(|| survey(pid, options));
-    let seen = seen?;
+    let mut seen = seen?;
+    // Its own cost is bounded there.
+    living.fill(&mut seen, Patience::None);
     let verdict = judge(&seen);
     Ok(Look { at, seen, verdict, cost })
 }

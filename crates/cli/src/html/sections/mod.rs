@@ -7,6 +7,7 @@ mod heaps;
 mod holders;
 mod mappings;
 pub mod measured;
+mod sites;
 mod sizes;
 mod summary;
 mod timeline;
@@ -31,7 +32,7 @@ pub struct Section {
 /// Makes a section, or none if there is nothing to tell.
 type Maker = fn(&Document<'_>) -> Option<Section>;
 
-const SECTIONS: [Maker; 10] = [
+const SECTIONS: [Maker; 11] = [
     summary::section,
     account::section,
     timeline::section,
@@ -39,6 +40,7 @@ const SECTIONS: [Maker; 10] = [
     arenas::section,
     bins::section,
     sizes::section,
+    sites::section,
     holders::section,
     mappings::section,
     measured::section,

@@ -77,23 +77,29 @@ fn arenas(current: &Current) -> Table {
 }
 
 fn holders(current: &Current) -> Table {
+    let holders = &current.seen.holders;
+    // Known where the process is recorded.
+    let is_aged = holders.iter().any(|holder| holder.age_ms.is_some());
     let columns = vec![
         Column::Right("HOLDER"),
         Column::Right("SIZE"),
         Column::Left("STATE"),
         Column::Right("ARENA"),
         Column::Right("HOLDS UP"),
-        Column::Left(""),
+        Column::Right(if is_aged { "AGE" } else { "" }),
+        Column::Left(if is_aged { "FROM" } else { "" }),
     ];
-    let rows = current.seen.holders.iter().map(|holder| {
+    let rows = holders.iter().map(|holder| {
         let pin = &holder.pin;
+        let place = if pin.below_top { "right below the top" } else { "" };
         vec![
             format!("{:#x}", holder.pointer()),
             size(pin.piece.bytes),
             pin.piece.kind.name().to_owned(),
             holder.arena.to_string(),
             size(pin.held_bytes),
-            if pin.below_top { "right below the top" } else { "" }.to_owned(),
+            holder.age_ms.map(|ms| duration(ms.saturating_mul(1_000_000))).unwrap_or_default(),
+            holder.site.as_deref().unwrap_or(place).to_owned(),
         ]
     });
     (columns, rows.collect())
