@@ -8,6 +8,7 @@
 //! glibc     an unmodified glibc's heap, by tables and by shape
 //! ours      our own heap, by its published layout
 //! recognise whose heap it is
+//! runtimes  heaps past malloc: Python's, Java's, Go's
 //! ledger    claims on pages become an account that sums to the RSS
 //! survey    one look at a process: all of the above in order
 //! verdict   what it means, in words
@@ -34,6 +35,7 @@ pub mod origin;
 pub mod ours;
 pub mod process;
 pub mod recognise;
+pub mod runtimes;
 pub mod snapshot;
 pub mod span;
 pub mod survey;

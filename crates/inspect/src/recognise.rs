@@ -83,7 +83,6 @@ pub fn recognise(files: Files<'_>, maps: &[Mapping], memory: &Memory<'_>) -> Rec
         }
         None => {}
     }
-    found.notes = notes(maps, &executable);
     if found.other.is_some() {
         return found;
     }
@@ -204,21 +203,4 @@ fn without_libc(files: Files<'_>, maps: &[Mapping]) -> String {
         .iter()
         .find(|(mark, _)| has(mark))
         .map_or_else(|| "no C library that we know".into(), |(_, name)| (*name).into())
-}
-
-fn notes(maps: &[Mapping], executable: &str) -> Vec<String> {
-    let program = executable.rsplit('/').next().unwrap_or_default();
-    let has = |part: &str| maps.iter().any(|mapping| mapping.file_name().starts_with(part));
-    let mut notes = Vec::new();
-    if program.starts_with("python") || has("libpython") {
-        notes.push(
-            "a CPython: objects up to 512 bytes live in pymalloc's arenas, mappings of their own \
-             that malloc knows nothing of (other anonymous memory)"
-                .into(),
-        );
-    }
-    if has("libjvm.so") {
-        notes.push("a JVM: its objects live in its own heap (other anonymous memory)".into());
-    }
-    notes
 }

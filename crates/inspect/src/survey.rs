@@ -27,6 +27,7 @@ use crate::process::pages::Pages;
 use crate::process::stopped::while_stopped;
 use crate::process::threads::{self, Threads};
 use crate::recognise::{Glibc, Recognised, recognise};
+use crate::runtimes::{self, Runtime};
 use crate::span::Span;
 use crate::tally::{Row, Tally};
 use crate::wire;
@@ -118,6 +119,9 @@ pub struct Survey {
     /// Live memory by allocation site; empty without a profile.
     #[serde(default, deserialize_with = "wire::list", skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<Site>,
+    /// Runtimes with heaps of their own.
+    #[serde(default, deserialize_with = "wire::list", skip_serializing_if = "Vec::is_empty")]
+    pub runtimes: Vec<Runtime>,
     /// The mappings.
     pub maps: Vec<Mapping>,
     /// What `smaps` says about them, where wanted.
@@ -232,6 +236,7 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         heaps: Heaps::default(),
         holders: Vec::new(),
         sites: Vec::new(),
+        runtimes: Vec::new(),
         maps,
         mapping_figures: Vec::new(),
         root: None,
@@ -244,6 +249,7 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         Ok(memory) => {
             seen.threads = threads::of(pid, &seen.maps, Some(&memory));
             read_heaps(&mut seen, Files::Process(pid), &memory, options);
+            seen.runtimes = find_runtimes(&seen, Files::Process(pid), &memory);
         }
         Err(error @ Error::NotPermitted { .. }) => {
             seen.allocator = Allocator::Hidden(error.to_string());
@@ -301,6 +307,7 @@ pub fn survey_core(core: &Core, options: Options) -> Result<Survey, CoreError> {
         heaps: Heaps::default(),
         holders: Vec::new(),
         sites: Vec::new(),
+        runtimes: Vec::new(),
         maps: core.maps().to_vec(),
         mapping_figures: Vec::new(),
         root: None,
@@ -322,6 +329,7 @@ pub fn survey_core(core: &Core, options: Options) -> Result<Survey, CoreError> {
     seen.threads = threads::in_core(pid, core.threads(), &seen.maps, &memory);
     seen.figures.threads = seen.threads.all.len();
     read_heaps(&mut seen, Files::Core(core), &memory, options);
+    seen.runtimes = find_runtimes(&seen, Files::Core(core), &memory);
     seen.account =
         ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
     seen.origin.took_ns = begun.elapsed().as_nanos() as u64;
@@ -390,6 +398,13 @@ fn read_heaps(seen: &mut Survey, files: Files<'_>, memory: &Memory<'_>, options:
     }
     seen.depth = if is_whole(&heaps) { Depth::Whole } else { Depth::Partial };
     seen.heaps = heaps;
+}
+
+fn find_runtimes(seen: &Survey, files: Files<'_>, memory: &Memory<'_>) -> Vec<Runtime> {
+    let mut taken = stacks(&seen.threads);
+    taken.extend(seen.heaps.claims.iter().map(|claim| claim.span));
+    taken.sort_unstable();
+    runtimes::find(files, &seen.maps, &taken, memory)
 }
 
 /// glibc's heaps; none where it has never been asked for memory, as beside a preloaded allocator.
@@ -492,6 +507,7 @@ fn counters_only(pid: u32, page_bytes: usize, why: String) -> Result<Survey, Err
         heaps: Heaps::default(),
         holders: Vec::new(),
         sites: Vec::new(),
+        runtimes: Vec::new(),
         maps: Vec::new(),
         mapping_figures: Vec::new(),
         root: None,

@@ -9,6 +9,8 @@ use heapwise_layout::settings::Setting;
 use crate::diff::{Diff, Trend, are_read};
 use crate::heap::scan::Hole;
 use crate::heap::summary::ArenaSummary;
+use crate::runtimes::Language;
+use crate::runtimes::pymalloc::Pools;
 use crate::survey::{Allocator, Depth, Survey};
 use crate::tally::{ROWS, Row, Tally};
 
@@ -70,6 +72,15 @@ pub enum Situation {
         /// Its bytes.
         bytes: usize,
     },
+    /// Most of the RSS is the heap of a runtime past malloc.
+    RuntimeHeap {
+        /// Whose.
+        language: Language,
+        /// Its resident bytes.
+        bytes: usize,
+        /// How full it is, where that can be read.
+        pools: Option<Pools>,
+    },
     /// The heap could not be read.
     HeapUnread,
 }
@@ -106,6 +117,7 @@ impl Situation {
             Self::Live { .. } => "live",
             Self::LiveGrowing { .. } => "live_growing",
             Self::NotHeap { .. } => "not_heap",
+            Self::RuntimeHeap { .. } => "runtime_heap",
             Self::HeapUnread => "heap_unread",
         }
     }
@@ -115,8 +127,9 @@ impl Situation {
 #[must_use]
 pub fn judge(survey: &Survey) -> Verdict {
     let is_unseen = survey.heaps.unseen && survey.account.tally.heap() == 0;
+    let runtime = runtime(survey);
     if is_unseen || matches!(survey.depth, Depth::Mappings | Depth::Counters) {
-        return Verdict { main: Situation::HeapUnread, also: Vec::new() };
+        return Verdict { main: Situation::HeapUnread, also: runtime.into_iter().collect() };
     }
     let threshold = match &survey.allocator {
         Allocator::Glibc(glibc) => glibc
@@ -130,7 +143,33 @@ pub fn judge(survey: &Survey) -> Verdict {
             .and_then(|root| root.settings.get(Setting::MmapThreshold)),
         _ => None,
     };
-    judge_rows(&survey.account.tally, survey.rss, &survey.heaps.arenas, threshold)
+    let mut verdict =
+        judge_rows(&survey.account.tally, survey.rss, &survey.heaps.arenas, threshold);
+    if let Some(runtime) = runtime {
+        let is_same = |situation: &Situation| {
+            use Row::{OtherAnonymous, SharedMemory};
+            matches!(situation, Situation::NotHeap { row: OtherAnonymous | SharedMemory, .. })
+        };
+        if is_same(&verdict.main) {
+            verdict.main = runtime;
+        } else {
+            verdict.also.retain(|situation| !is_same(situation));
+            verdict.also.push(runtime);
+        }
+    }
+    verdict
+}
+
+/// The largest heap of a runtime, if it matters.
+fn runtime(survey: &Survey) -> Option<Situation> {
+    let largest = survey.runtimes.iter().max_by_key(|runtime| runtime.heap())?;
+    let bytes = largest.heap();
+    let matters = bytes >= MIN_BYTES && bytes.saturating_mul(MIN_PART) >= survey.rss;
+    matters.then_some(Situation::RuntimeHeap {
+        language: largest.language,
+        bytes,
+        pools: largest.pools,
+    })
 }
 
 /// Judges a survey that another one preceded.

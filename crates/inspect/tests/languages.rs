@@ -8,6 +8,7 @@ use std::process::Command;
 
 use common::{Target, library};
 use heapwise_inspect::heap::Kind;
+use heapwise_inspect::runtimes::Language;
 use heapwise_inspect::{Allocator, Depth, Options, ROWS, Row, Survey, survey};
 
 fn look(target: &Target) -> Survey {
@@ -84,34 +85,84 @@ fn what_collections_of_rust_hold_is_found_live() {
     check(&program);
 }
 
-#[test]
-fn a_cpython_says_that_its_objects_live_elsewhere() {
-    const SCRIPT: &str = "held = [str(i) for i in range(200000)]\n\
-                          print(f'live={len(held)}', flush=True)\ninput()";
-    if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: no python3");
-        return;
+/// Holds a third of its strings, and says what CPython itself counts.
+const PYTHON: &str = "\
+import os, re, sys, tempfile
+held = [str(i) for i in range(200000)]
+held = held[::3]
+file = tempfile.TemporaryFile()
+own = os.dup(2)
+os.dup2(file.fileno(), 2)
+sys._debugmallocstats()
+os.dup2(own, 2)
+file.seek(0)
+text = file.read().decode()
+def told(line):
+    found = re.search(line + r' *= *([0-9,]+)', text)
+    return int(found.group(1).replace(',', '')) if found else 0
+used, free = told('bytes in allocated blocks'), told('bytes in available blocks')
+print(f'live={len(held)} arenas={told(\"arenas allocated current\")} used={used} free={free}', flush=True)
+input()
+";
+
+/// Every python3 that starts: of the path, and of pyenv.
+fn pythons() -> Vec<PathBuf> {
+    let mut all = vec![PathBuf::from("python3")];
+    let versions = std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv/versions"));
+    let entries = versions.and_then(|path| std::fs::read_dir(path).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        all.push(entry.path().join("bin/python3"));
     }
-    let command = |malloc| {
-        let mut command = Command::new("python3");
-        command.env("PYTHONMALLOC", malloc).args(["-c", SCRIPT]);
-        command
+    let starts = |python: &PathBuf| {
+        let version = Command::new(python).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
     };
-    let ours = library().and_then(Path::to_str).map(|library| [("LD_PRELOAD", library)]);
-    let beside = ours.as_ref().map(|ours| look(&Target::run(&mut command("pymalloc"), ours)));
-    if let Some(seen) = beside {
-        assert!(matches!(seen.allocator, Allocator::Heapwise), "{:?}", seen.allocator);
-        assert_eq!((seen.depth, seen.account.tally[Row::Unattributed]), (Depth::Whole, 0));
-        assert!(seen.account.tally[Row::OtherAnonymous] > 200_000 * 56);
+    all.retain(starts);
+    all
+}
+
+#[test]
+fn what_pymalloc_has_is_told_as_it_counts_itself() {
+    let pythons = pythons();
+    if pythons.is_empty() {
+        eprintln!("skipped: no python3");
     }
-    let seen = look(&Target::run(&mut command("pymalloc"), &[]));
-    assert!(seen.notes.iter().any(|note| note.contains("pymalloc")), "{:?}", seen.notes);
-    // 200 000 strings of 56 bytes and more.
-    assert!(seen.account.tally[Row::OtherAnonymous] > 200_000 * 56);
-    // Asked to, it keeps them on malloc's heap, each a chunk.
-    let seen = look(&Target::run(&mut command("malloc"), &[]));
-    let live: usize = seen.heaps.arenas.iter().map(|arena| arena.count(Kind::Live).chunks).sum();
-    assert!(live > 200_000, "{live}");
+    let ours = library().and_then(Path::to_str).map(|library| [("LD_PRELOAD", library)]);
+    for python in pythons {
+        let run = |malloc, environment: &[(&str, &str)]| {
+            let mut command = Command::new(&python);
+            command.env("PYTHONMALLOC", malloc).args(["-c", PYTHON]);
+            let target = Target::run(&mut command, environment);
+            (look(&target), target)
+        };
+        let none: &[(&str, &str)] = &[];
+        for environment in [Some(none), ours.as_ref().map(|ours| &ours[..])].into_iter().flatten() {
+            let (seen, target) = run("pymalloc", environment);
+            let what = format!("{} {environment:?}", python.display());
+            assert_eq!((seen.depth, seen.account.tally[Row::Unattributed]), (Depth::Whole, 0));
+            let runtime = seen.runtimes.first().unwrap_or_else(|| panic!("{what}: no runtime"));
+            assert_eq!(runtime.language, Language::Python, "{what}");
+            let pools = runtime.pools.unwrap_or_else(|| panic!("{what}: no pools"));
+            println!("{what}: {} {pools:?} {:?}", runtime.heap(), target.truth);
+            assert!(runtime.heap() <= seen.account.tally[Row::OtherAnonymous], "{what}");
+            // It went on a little after it had counted; an arena may still be untouched.
+            let near = |told: usize, name: &str, within: usize| {
+                assert!(told.abs_diff(target.truth(name)) <= within, "{what}: {name} {told}");
+            };
+            near(pools.used, "used", 32 << 10);
+            near(pools.free, "free", 64 << 10);
+            near(pools.arenas, "arenas", 1);
+            let held = pools.used + pools.free + pools.empty;
+            // Heads come to it; what was never touched of the newest pools is not resident.
+            assert!(held.abs_diff(runtime.heap()) < runtime.heap() / 10, "{what}");
+        }
+        // Asked to, it keeps them on malloc's heap, each a chunk.
+        let (seen, _target) = run("malloc", &[]);
+        let live: usize =
+            seen.heaps.arenas.iter().map(|arena| arena.count(Kind::Live).chunks).sum();
+        assert!(live > 200_000 / 3, "{live}");
+        assert_eq!(seen.runtimes.first().map(|runtime| runtime.pools), Some(None));
+    }
 }
 
 fn is_named(target: &Target, expected: &str) {
@@ -158,4 +209,78 @@ fn other_c_libraries_are_named() {
         assert!(matches!(&seen.allocator, Allocator::Other(name) if name == "musl"));
         assert_eq!(seen.depth, Depth::Mappings);
     }
+}
+
+/// A directory of a test's own, kept between runs: Go's compiled packages are worth it.
+fn directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&directory).expect("a directory");
+    directory
+}
+
+const JAVA: &str = "\
+public class Holds {
+  public static void main(String[] arguments) throws Exception {
+    byte[][] held = new byte[20000][];
+    for (int i = 0; i < held.length; i++) held[i] = new byte[1000];
+    System.out.println(\"busy=1 live=\" + held.length);
+    System.in.read();
+  }
+}
+";
+
+#[test]
+fn a_jvm_is_named_and_its_heap_told_beside_malloc() {
+    let directory = directory("java");
+    let file = directory.join("Holds.java");
+    std::fs::write(&file, JAVA).expect("a file");
+    let compiled = Command::new("javac").arg("-d").arg(&directory).arg(&file).output();
+    if !compiled.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no javac");
+        return;
+    }
+    let mut command = Command::new("java");
+    command.arg("-Xmx64m").arg("-cp").arg(&directory).arg("Holds");
+    let target = Target::run(&mut command, &[]);
+    let seen = survey(target.pid(), Options::default()).expect("our own child");
+    let runtime = seen.runtimes.first().expect("a runtime");
+    assert_eq!(runtime.language, Language::Java);
+    assert!(runtime.collects());
+    assert!((20_000 * 1000..128 << 20).contains(&runtime.heap()), "{runtime:?}");
+    // What it has of malloc is walked all the same.
+    assert!(matches!(seen.allocator, Allocator::Glibc(_)), "{:?}", seen.allocator);
+    assert!(seen.account.tally[Row::LiveUser] > 100 << 10);
+}
+
+const GO: &str = "\
+package main
+import \"syscall\"
+var held [][]byte
+func main() {
+  for i := 0; i < 20000; i++ { b := make([]byte, 1000); for j := range b { b[j] = 1 }; held = append(held, b) }
+  syscall.Write(1, []byte(\"busy=1\\n\"))
+  syscall.Read(0, held[0])
+}
+";
+
+#[test]
+fn go_is_named_and_its_heap_told() {
+    let directory = directory("go");
+    let file = directory.join("holds.go");
+    std::fs::write(&file, GO).expect("a file");
+    let mut compiler = Command::new("go");
+    compiler.args(["build"]).env("GO111MODULE", "off").env("CGO_ENABLED", "0");
+    compiler.env("GOCACHE", directory.join("cache"));
+    compiler.arg("-o").arg(directory.join("holds")).arg(&file);
+    if !compiler.output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no go");
+        return;
+    }
+    let target = Target::run(&mut Command::new(directory.join("holds")), &[]);
+    let seen = look(&target);
+    assert!(matches!(&seen.allocator, Allocator::Other(name) if name == "the Go runtime"));
+    assert_eq!(seen.depth, Depth::Mappings);
+    let runtime = seen.runtimes.first().expect("a runtime");
+    assert_eq!(runtime.language, Language::Go);
+    assert!((20_000 * 1000..64 << 20).contains(&runtime.heap()), "{runtime:?}");
 }

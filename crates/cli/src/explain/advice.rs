@@ -1,5 +1,6 @@
 //! What to do about a situation: the gain of a trim, the setting to change, the command to run next.
 
+use heapwise_inspect::runtimes::Language;
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Row, Survey};
 
@@ -77,7 +78,15 @@ pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
             lines.extend(about(*row));
             lines.push(format!("what each mapping is: heapwise maps {typed}"));
         }
+        Situation::RuntimeHeap { language, .. } => {
+            lines.extend(of_runtime(*language, *kind).into_iter().map(str::to_owned));
+            lines.push(format!("what each mapping is: heapwise maps {typed}"));
+        }
         Situation::HeapUnread => {
+            let theirs = survey.runtimes.iter().filter(|runtime| runtime.heap() > 0);
+            lines.extend(
+                theirs.flat_map(|runtime| of_runtime(runtime.language, *kind)).map(str::to_owned),
+            );
             if matches!(&survey.allocator, Allocator::Other(name) if can_preload(name))
                 && *kind != Kind::File
             {
@@ -132,6 +141,30 @@ fn run_on_ours(survey: &Survey, why: &str) -> Option<String> {
     // A program may have written something else over its arguments.
     let is_plain = !line.is_empty() && line.len() <= MOST && !line.contains(char::is_control);
     is_plain.then(|| format!("or on our heap, {why}: heapwise run -- {line}"))
+}
+
+fn of_runtime(language: Language, kind: Kind) -> Vec<&'static str> {
+    let mut lines = match language {
+        Language::Python => vec![
+            "by size class, from inside: sys._debugmallocstats(); by line: tracemalloc",
+            "an arena goes back when all of its pools are empty; to see each object as a chunk of \
+             malloc: start it with PYTHONMALLOC=malloc",
+        ],
+        Language::Java => vec![
+            "which classes: jcmd PID GC.class_histogram; its bound: -Xmx",
+            "what the JVM itself takes: start it with -XX:NativeMemoryTracking=summary, then jcmd PID \
+             VM.native_memory",
+        ],
+        Language::Go => vec![
+            "which sites: go tool pprof with net/http/pprof's heap; its bound: GOMEMLIMIT",
+            "free spans go back in the background, or at once by debug.FreeOSMemory()",
+        ],
+    };
+    if kind == Kind::File {
+        // What is asked of a process that may be gone.
+        lines.retain(|line| !line.contains("jcmd PID GC"));
+    }
+    lines
 }
 
 fn about(row: Row) -> Option<String> {

@@ -6,6 +6,7 @@ use heapwise_inspect::heap::summary::ArenaSummary;
 use heapwise_inspect::heap::{KINDS, Kind};
 use heapwise_inspect::holders::Holder;
 use heapwise_inspect::origin::Source;
+use heapwise_inspect::runtimes::Runtime;
 use heapwise_inspect::survey::Site;
 use heapwise_inspect::verdict::Verdict;
 use heapwise_inspect::{ROWS, Survey};
@@ -66,6 +67,9 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         }).collect::<Vec<_>>(),
         "notes": survey.notes,
     });
+    if !survey.runtimes.is_empty() {
+        object["runtimes"] = survey.runtimes.iter().map(runtime).collect();
+    }
     if !survey.sites.is_empty() {
         object["sites"] = survey.sites.iter().map(site).collect();
     }
@@ -115,6 +119,24 @@ fn arena(arena: &ArenaSummary) -> Value {
         "rows": rows.map(|row| json!({ "name": row.name(), "bytes": arena.tally[*row] }))
             .collect::<Vec<_>>(),
         "chunks": KINDS.iter().map(kind).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn runtime(runtime: &Runtime) -> Value {
+    json!({
+        "name": runtime.language.name(),
+        "parts": runtime.parts.iter().map(|part| json!({
+            "name": part.name,
+            "resident_bytes": part.resident,
+        })).collect::<Vec<_>>(),
+        "pools": runtime.pools.map(|pools| json!({
+            "arenas": pools.arenas,
+            "pools": pools.pools,
+            "objects": pools.objects,
+            "used_bytes": pools.used,
+            "free_bytes": pools.free,
+            "empty_bytes": pools.empty,
+        })),
     })
 }
 

@@ -12,8 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use heapwise_inspect::Options;
 use heapwise_inspect::verdict::{self, Verdict};
+use heapwise_inspect::{Depth, Options};
 
 use crate::condition::Condition;
 use crate::diff::{self, Pair};
@@ -111,7 +111,8 @@ Exit code:
      or a damaged or newer one
   3  no such process
   4  not permitted; says which right is missing, and gives the account of the mappings
-  5  not an allocator that is read here; names it, and gives the account of the mappings
+  5  not an allocator that is read here; names it, and gives the account of the mappings. Also a JVM,
+     and Go with C: the account says how much their heaps have, and looks into malloc's
   6  a heap could not be walked to its end";
 
 /// Looks, prints, and judges.
@@ -134,7 +135,7 @@ fn judged(look: &Look, code: u8, args: &ExplainArgs) -> u8 {
     match args.fail_if {
         Some(condition)
             if condition.needs_heap()
-                && matches!(code, exit::NOT_PERMITTED | exit::NOT_RECOGNISED) =>
+                && matches!(look.seen.depth, Depth::Mappings | Depth::Counters) =>
         {
             code
         }

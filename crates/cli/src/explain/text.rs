@@ -57,6 +57,12 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
     }
     writeln!(out)?;
     write_rows(survey, out)?;
+    for runtime in &survey.runtimes {
+        writeln!(out)?;
+        for line in wrapped(&format!("past malloc: {}", words::runtime(runtime))) {
+            writeln!(out, "{line}")?;
+        }
+    }
     write_beside(survey, out)?;
     if survey.heaps.arenas.len() > 1 {
         write_arenas(survey, out)?;

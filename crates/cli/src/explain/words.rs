@@ -2,6 +2,7 @@
 
 use heapwise_inspect::heap::classes::Class;
 use heapwise_inspect::origin::Source;
+use heapwise_inspect::runtimes::{Language, Part, Runtime};
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Depth, Survey};
 use heapwise_layout::walk::WalkError;
@@ -23,7 +24,15 @@ pub fn allocator(survey: &Survey) -> String {
 pub fn allocator_briefly(survey: &Survey) -> String {
     const MOST: usize = 40;
     let name = allocator(survey);
-    if name.chars().count() <= MOST { name } else { "not read".into() }
+    match crate::exit::collector(survey) {
+        Some(whose) if is_read(survey) => format!("{name}, beside {whose}"),
+        _ if name.chars().count() <= MOST => name,
+        _ => "not read".into(),
+    }
+}
+
+fn is_read(survey: &Survey) -> bool {
+    matches!(survey.allocator, Allocator::Heapwise | Allocator::Glibc(_))
 }
 
 /// What the rows sum to.
@@ -106,6 +115,29 @@ pub fn sentence(situation: &Situation, survey: &Survey) -> String {
             share(figure),
             row.title()
         ),
+        Situation::RuntimeHeap { language, bytes: figure, pools } => match (language, pools) {
+            (_, Some(pools)) => format!(
+                "Python's own objects: {} ({} of the {whole}) in {} of pymalloc, past malloc; {} of \
+                 it holds objects{}.",
+                size(figure),
+                share(figure),
+                counted(pools.arenas, "arena"),
+                crate::units::percent(pools.used as u64, figure as u64),
+                // A pool goes back with its arena, and the arena when no object is left in it.
+                if pools.used * 2 < figure { ", the rest is free but pinned by them" } else { "" }
+            ),
+            (language, None) => format!(
+                "{}: {} ({} of the {whole}) in its own heap, past malloc; what of it is alive only its \
+                 collector knows.",
+                match language {
+                    Language::Python => "Python's own objects",
+                    Language::Java => "Java's objects",
+                    Language::Go => "Go's objects",
+                },
+                size(figure),
+                share(figure)
+            ),
+        },
         Situation::HeapUnread => heap_unread(survey),
     }
 }
@@ -124,7 +156,38 @@ fn heap_unread(survey: &Survey) -> String {
 
 /// "1 chunk", "12 345 chunks".
 pub fn chunks(number: usize) -> String {
-    format!("{} chunk{}", count(number as u64), if number == 1 { "" } else { "s" })
+    counted(number, "chunk")
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{} {what}{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
+/// What of the account is a runtime's, past malloc: `pymalloc arenas 15.0 MiB (15: …)`.
+pub fn runtime(runtime: &Runtime) -> String {
+    if runtime.parts.is_empty() {
+        return match runtime.language {
+            Language::Python => {
+                "a CPython without pymalloc's arenas: its objects are on malloc's heap".into()
+            }
+            Language::Java => "a JVM, whose heap was not found among its mappings".into(),
+            Language::Go => "Go, whose heap was not found among its mappings".into(),
+        };
+    }
+    let size = |figure: usize| bytes(figure as u64);
+    let part = |part: &Part| format!("{} {}", part.name, size(part.resident));
+    let mut words = runtime.parts.iter().map(part).collect::<Vec<_>>().join(", ");
+    if let Some(pools) = &runtime.pools {
+        words.push_str(&format!(
+            " ({}: {} in {}, {} free beside them, {} in pools without any)",
+            counted(pools.arenas, "arena"),
+            size(pools.used),
+            counted(pools.objects, "object"),
+            size(pools.free),
+            size(pools.empty)
+        ));
+    }
+    words
 }
 
 /// The chunk sizes of a class: "48", "1088–1136", "from 524 288".

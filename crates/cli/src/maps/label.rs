@@ -29,6 +29,7 @@ impl<'a> Labels<'a> {
     pub fn of(&self, mapping: &Mapping) -> String {
         let mut parts = self.claimed(mapping);
         parts.extend(self.stacks(mapping));
+        parts.extend(self.runtimes(mapping));
         if parts.is_empty() {
             self.plain(mapping)
         } else if mapping.is_break() && !parts.iter().any(|part| part.starts_with("main heap")) {
@@ -114,6 +115,17 @@ impl<'a> Labels<'a> {
             parts.push("stack kept for the next thread".into());
         }
         parts
+    }
+
+    /// Heaps of runtimes past malloc.
+    fn runtimes(&self, mapping: &Mapping) -> Vec<String> {
+        let parts = self.seen.runtimes.iter().flat_map(|runtime| &runtime.parts);
+        let here = parts.filter(|part| {
+            let first = part.spans.partition_point(|span| span.end <= mapping.span.start);
+            part.spans.get(first).is_some_and(|span| span.start < mapping.span.end)
+        });
+        let reserved = if mapping.readable { "" } else { "reserved for: " };
+        here.map(|part| format!("{reserved}{}", part.name)).collect()
     }
 
     fn plain(&self, mapping: &Mapping) -> String {

@@ -124,6 +124,7 @@ pub fn survey(live_mib: usize, free_mib: usize) -> Survey {
         heaps,
         holders,
         sites: Vec::new(),
+        runtimes: Vec::new(),
         mapping_figures: Vec::new(),
         maps: vec![
             mapping(main, "[heap]", 0),

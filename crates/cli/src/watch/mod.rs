@@ -163,8 +163,8 @@ fn first_look(pid: u32, options: Options) -> anyhow::Result<Look> {
 /// A heap that changes under the walk is told on the screen, and is no failure of watching.
 fn code_of(look: &Look) -> u8 {
     match look.seen.depth {
-        Depth::Whole | Depth::Partial => 0,
-        Depth::Mappings | Depth::Counters => exit::of_survey(&look.seen),
+        Depth::Partial => 0,
+        Depth::Whole | Depth::Mappings | Depth::Counters => exit::of_survey(&look.seen),
     }
 }
 

@@ -45,6 +45,7 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
                 }
             }
         } }
+        @for runtime in &seen.runtimes { p { "Past malloc: " (words::runtime(runtime)) "." } }
         h3 { "Beside it" }
         dl.facts {
             dt { "Page tables" } dd { (bytes(figures.page_tables)) }
