@@ -74,9 +74,11 @@ impl Budget {
     /// Whether more may be given back now.
     pub(crate) fn allows<O: Os>(&self, os: &O) -> bool {
         let now = os.now_ns();
-        let last = self.filled_ns.swap(now, Relaxed);
-        let last = if last == 0 { now } else { last };
-        let elapsed_us = now.saturating_sub(last).min(10_000_000_000) as i64 / 1000;
+        let last = self.filled_ns.load(Relaxed);
+        let elapsed_ns = if last == 0 { 0 } else { now.saturating_sub(last) };
+        // The rest of a microsecond counts the next time: there may be many calls in one.
+        self.filled_ns.store(now - elapsed_ns % 1000, Relaxed);
+        let elapsed_us = elapsed_ns.min(10_000_000_000) as i64 / 1000;
         let grown = self.tokens.load(Relaxed) + elapsed_us * (TOKENS_PER_SECOND / 1_000_000);
         let capped = grown.clamp(-TOKENS_FIRST, TOKENS_MAX);
         self.tokens.store(capped, Relaxed);
@@ -184,7 +186,8 @@ impl<O: Os> Held<'_, O> {
         let budget = settings.get(Setting::PurgeBudget);
         let given = &self.root.budget.given_since_growth;
         let ahead = if given.load(Relaxed) > SHRINKING_BYTES { 0 } else { self.top_ahead() };
-        if total - ahead > budget && self.root.budget.allows(&self.root.os) {
+        // (Where the top begins in the last words of a page, that page is ahead and not dirty.)
+        if total.saturating_sub(ahead) > budget && self.root.budget.allows(&self.root.os) {
             given.fetch_add(self.purge_to(budget / 2 + ahead), Relaxed);
         }
         let worth = if self.root.multi_threaded() {

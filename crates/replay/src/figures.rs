@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::script::Calls;
+use crate::sim::Machine;
 
 /// Figures of one run. Memory is that of the heap: anonymous pages beyond those that the player
 /// had before the first step.
@@ -28,6 +29,8 @@ pub struct Figures {
     pub samples: Vec<u64>,
     /// Requests that found no memory.
     pub failed: u64,
+    /// What only the simulated machine can tell.
+    pub machine: Option<Machine>,
 }
 
 impl Figures {

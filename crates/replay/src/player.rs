@@ -196,6 +196,7 @@ impl Stage {
         let mean = samples.iter().sum::<u64>() / (samples.len() as u64).max(1);
         let peak = kib("VmHWM:").saturating_sub(other).saturating_sub(base);
         Ok(Figures {
+            machine: None,
             wall_ns,
             user_ns: after.user_ns - before.user_ns,
             system_ns: after.system_ns - before.system_ns,

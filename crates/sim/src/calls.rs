@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::table::SimTable;
 use heapwise_pages::PAGE_SIZE;
 use heapwise_vm::{
-    Advice, Env, Errno, Error, Events, MapFlags, MapRequest, Mm, Prot, RemapRequest, VirtAddr,
+    Advice, Env, Errno, Error, Events, MapFlags, MapRequest, Mm, Prot, RemapRequest, Span, VirtAddr,
 };
 
 impl<'m> Kernel<'m> {
@@ -168,6 +168,36 @@ impl<'m> Kernel<'m> {
             |mm, env| mm.madvise(env, at, length, advice),
             |()| 0,
             |outcome| What::Madvise { at, length, advice, outcome },
+        )
+    }
+
+    /// `process_madvise` of a process on itself: one advice for several ranges, in one call. The
+    /// bytes that were advised: it ends at the first range that is refused.
+    ///
+    /// # Errors
+    /// Linux's number, if that is the first range.
+    pub fn process_madvise(
+        &mut self,
+        pid: Pid,
+        spans: &[Span],
+        advice: Advice,
+    ) -> Result<u64, Errno> {
+        let length = spans.iter().map(|span| span.bytes()).sum();
+        self.verb(
+            pid,
+            |mm, env| {
+                let mut done = 0;
+                for span in spans {
+                    match mm.madvise(env, span.start, span.bytes(), advice) {
+                        Ok(()) => done += span.bytes(),
+                        Err(error) if done == 0 => return Err(error),
+                        Err(_) => break,
+                    }
+                }
+                Ok(done)
+            },
+            |done| *done,
+            |outcome| What::ProcessMadvise { ranges: spans.len(), length, advice, outcome },
         )
     }
 

@@ -34,6 +34,9 @@ pub struct Config {
     pub window: Option<Behind>,
     /// VMAs in the whole machine.
     pub vmas: usize,
+    /// Whether a first touch where huge pages were asked for (`MADV_HUGEPAGE`) takes the whole
+    /// block of 2 MiB: `transparent_hugepage/enabled` says `madvise`.
+    pub huge_pages: bool,
 }
 
 impl Default for Config {
@@ -52,6 +55,7 @@ impl Default for Config {
             fidelity: Fidelity::Word,
             window: None,
             vmas: 1 << 16,
+            huge_pages: false,
         }
     }
 }

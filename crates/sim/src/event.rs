@@ -70,6 +70,13 @@ pub enum What {
         advice: Advice,
         outcome: Outcome,
     },
+    /// One advice for several ranges, `length` bytes together.
+    ProcessMadvise {
+        ranges: usize,
+        length: u64,
+        advice: Advice,
+        outcome: Outcome,
+    },
     Exec {
         entry: VirtAddr,
     },
@@ -246,6 +253,10 @@ impl fmt::Display for What {
             }
             Self::Madvise { at, length, advice, outcome } => {
                 write!(f, "madvise({at:#x}, {length}, {advice:?}) {}", Ended(outcome))
+            }
+            Self::ProcessMadvise { ranges, length, advice, outcome } => {
+                let done = Ended(outcome);
+                write!(f, "process_madvise({ranges} ranges, {length} bytes, {advice:?}) {done}")
             }
             Self::Exec { entry } => write!(f, "exec: starts at {entry:#x}"),
             Self::Fork { child } => write!(f, "fork() = {child}"),

@@ -75,6 +75,7 @@ pub struct Kernel<'m> {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) aslr: heapwise_vm::Aslr,
+    pub(crate) huge_pages: bool,
     pub(crate) rng: Rng,
     pub(crate) clock_ns: u64,
     pub(crate) running: Vec<Pid>,
@@ -206,6 +207,7 @@ pub fn boot_shared<R>(
         limits: config.limits,
         policy: config.policy,
         aslr: config.aslr,
+        huge_pages: config.huge_pages,
         rng,
         clock_ns: 0,
         running: vec![0; config.cpus],
@@ -385,6 +387,7 @@ impl<'m> Kernel<'m> {
     pub(crate) fn emit(&mut self, pid: Pid, cost_ns: u64, what: What) {
         self.clock_ns += cost_ns;
         self.counts.steps += 1;
+        self.counts.note(&what);
         let (cpu, at_ns) = (self.shared.cpu.get() as u32, self.clock_ns);
         if let Some(log) = &mut self.log {
             let before = log.len();

@@ -18,6 +18,8 @@ pub enum Fidelity {
     Word,
     /// Every byte: programs run on it.
     Bytes,
+    /// Nothing: what programs write is elsewhere ([`Behind::Memory`](crate::Behind)).
+    Nothing,
 }
 
 /// The memory.
@@ -122,6 +124,7 @@ impl Contents for RamContents<'_> {
         match self.fidelity {
             Fidelity::Word => self.ram.set_word(pfn, 0),
             Fidelity::Bytes => self.ram.zero(pfn),
+            Fidelity::Nothing => {}
         }
     }
 
@@ -129,6 +132,7 @@ impl Contents for RamContents<'_> {
         match self.fidelity {
             Fidelity::Word => self.ram.set_word(to, self.ram.word(from)),
             Fidelity::Bytes => self.ram.copy(from, to),
+            Fidelity::Nothing => {}
         }
     }
 }

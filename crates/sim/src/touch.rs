@@ -8,7 +8,9 @@
 use crate::event::{Pid, What};
 use crate::kernel::Kernel;
 use heapwise_pages::{PAGE_SIZE, Pfn};
-use heapwise_vm::{Access, EntryBits, FaultError, PageTable, Touch, VirtAddr};
+use heapwise_vm::{
+    Access, EntryBits, Events, FaultError, PageTable, Span, Touch, VirtAddr, VmFlags,
+};
 
 /// How an access ended that did not go through.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +40,8 @@ impl std::error::Error for TouchError {}
 
 /// Pages taken at once from those given up by MADV_FREE.
 const RECLAIM_PAGES: u64 = 64;
+/// Bytes of a huge page.
+const HUGE_BYTES: u64 = 2 << 20;
 
 impl Kernel<'_> {
     /// One access of a process. O(levels), or a fault.
@@ -57,8 +61,12 @@ impl Kernel<'_> {
             {
                 return Err(TouchError::Deadlock);
             }
-            let Some((process, mut env)) = self.parts(pid) else { return Err(TouchError::Killed) };
+            let Some((process, _)) = self.parts(pid) else { return Err(TouchError::Killed) };
             let before = process.mm.events();
+            if !allowed && self.huge_pages && self.touch_block(pid, at, before) {
+                continue;
+            }
+            let Some((process, mut env)) = self.parts(pid) else { return Err(TouchError::Killed) };
             let result = process.mm.access(&mut env, at, access);
             match result {
                 Ok(Touch { pfn, fault: None }) => {
@@ -82,6 +90,40 @@ impl Kernel<'_> {
             }
             return result.map_err(TouchError::Signal);
         }
+    }
+
+    /// Fills the block of 2 MiB around an address whose page is missing, as one fault, if huge
+    /// pages were asked for all of it and none of it is there. False if not, or if memory ran
+    /// out, in which case the page alone is tried.
+    fn touch_block(&mut self, pid: Pid, at: VirtAddr, before: Events) -> bool {
+        let start = at.get() & !(HUGE_BYTES - 1);
+        let block = Span::at(VirtAddr::new(start), HUGE_BYTES);
+        let Some(process) = self.processes.get(&pid) else { return false };
+        let asked = process.mm.vma_at(&self.nodes, at).is_some_and(|vma| {
+            vma.is_anonymous()
+                && vma.flags.has(VmFlags::HUGEPAGE)
+                && vma.span.start <= block.start
+                && block.end <= vma.span.end
+        });
+        if !asked || process.mm.table().first(block).is_some() {
+            return false;
+        }
+        let Some((process, mut env)) = self.parts(pid) else { return false };
+        let mut last = None;
+        for page in (0..HUGE_BYTES).step_by(PAGE_SIZE as usize) {
+            match process.mm.access(&mut env, block.start.up(page), Access::Write) {
+                Ok(Touch { fault: Some(fault), pfn }) => last = Some((fault, pfn)),
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        let Some(answer) = last else { return false };
+        // The frames are zeroed one by one; the way into the kernel is paid once.
+        let after = process.mm.events();
+        let before = Events { faults: after.faults - 1, failed: after.failed, ..before };
+        let what = What::Fault { at, access: Access::Write, answer: Ok(answer) };
+        self.account(pid, before, 0, what);
+        self.mapped(pid, at.page()).is_some()
     }
 
     fn is_full(&self, group: u32) -> bool {

@@ -1,6 +1,6 @@
 //! Counters, and `/proc` as text: vmstat, meminfo, buddyinfo, slabinfo, maps, smaps, status.
 
-use crate::event::Pid;
+use crate::event::{Pid, What};
 use crate::kernel::Kernel;
 use heapwise_pages::slab::SlabInfo;
 use heapwise_pages::{BuddyInfo, PageTypeInfo};
@@ -14,6 +14,18 @@ pub struct Counts {
     pub steps: u64,
     /// System calls.
     pub calls: u64,
+    /// Of these, `brk`.
+    pub brk: u64,
+    /// `mmap`.
+    pub mmap: u64,
+    /// `munmap`.
+    pub munmap: u64,
+    /// `mremap`.
+    pub mremap: u64,
+    /// `mprotect`.
+    pub mprotect: u64,
+    /// `madvise` and `process_madvise`.
+    pub madvise: u64,
     /// Page faults that were answered.
     pub faults: u64,
     /// Of these, with a new frame of zeros.
@@ -37,6 +49,18 @@ pub struct Counts {
 }
 
 impl Counts {
+    pub(crate) const fn note(&mut self, what: &What) {
+        match what {
+            What::Brk { .. } => self.brk += 1,
+            What::Mmap { .. } => self.mmap += 1,
+            What::Munmap { .. } => self.munmap += 1,
+            What::Mremap { .. } => self.mremap += 1,
+            What::Mprotect { .. } => self.mprotect += 1,
+            What::Madvise { .. } | What::ProcessMadvise { .. } => self.madvise += 1,
+            _ => {}
+        }
+    }
+
     pub(crate) const fn add(&mut self, before: &Events, after: &Events, others: u64) {
         self.faults += after.faults - before.faults;
         self.zeroed += after.zeroed - before.zeroed;

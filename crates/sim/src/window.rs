@@ -60,7 +60,9 @@ impl Window {
             let base = FIRST_PLACE + place * WINDOW_BYTES as usize;
             if map_nothing(base, WINDOW_BYTES as usize, libc::MAP_FIXED_NOREPLACE) == base {
                 taken.insert(place);
-                return Ok(Self { place, behind, mapped: Cell::new(0), owner: Cell::new(0) });
+                let window = Self { place, behind, mapped: Cell::new(0), owner: Cell::new(0) };
+                window.small_pages(window.span());
+                return Ok(window);
             }
         }
         Err(io::Error::other("no room for a simulated address space in this process"))
@@ -193,6 +195,21 @@ impl Window {
         let base = span.start.get() as usize;
         let result = map_nothing(base, span.bytes() as usize, libc::MAP_FIXED);
         assert_eq!(result, base, "the host refuses {span:?}");
+        self.small_pages(span);
+    }
+
+    /// What is touched is told page by page (fast backing): no huge pages of the host's.
+    fn small_pages(&self, span: Span) {
+        if self.behind == Behind::Memory {
+            // SAFETY: advice on pages of this window; a host without huge pages refuses it.
+            unsafe {
+                libc::madvise(
+                    address(span.start),
+                    span.bytes() as usize,
+                    libc::MADV_NOHUGEPAGE,
+                )
+            };
+        }
     }
 }
 

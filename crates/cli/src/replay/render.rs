@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use heapwise_replay::sim::{Machine, Peak};
 use heapwise_replay::{Calls, Figures, Script};
 use serde_json::{Value, json};
 
@@ -67,13 +68,40 @@ pub fn write(
             writeln!(out, "{name}: {} requests found no memory", count(failed))?;
         }
     }
-    if outcomes.iter().any(|outcome| outcome.subject.ground == Ground::Simulated) {
+    for machine in outcomes.iter().filter_map(machine) {
         writeln!(
             out,
             "simulated: time and CPU are the kernel's, by fixed prices; the allocator's own are not in it"
         )?;
+        writeln!(
+            out,
+            "  {} priced steps, {} TLB flushes, {} mappings at most, {} page tables",
+            count(machine.steps),
+            count(machine.flushes),
+            count(machine.vmas),
+            count(machine.page_tables)
+        )?;
+        writeln!(out, "  at its peak  {}", split(&machine.peak))?;
     }
     Ok(())
+}
+
+/// What the simulated machine told of a run.
+fn machine(outcome: &Outcome) -> Option<&Machine> {
+    outcome.runs.first()?.machine.as_ref()
+}
+
+/// Where the resident memory was.
+fn split(peak: &Peak) -> String {
+    let part = |of: u64| format!("{:.1} %", of as f64 / peak.rss_bytes.max(1) as f64 * 100.0);
+    format!(
+        "{} resident: {} asked for, {} headers and rounding, {} in thread caches, {} free in bins",
+        bytes(peak.rss_bytes),
+        part(peak.held_bytes),
+        part(peak.chunk_bytes.saturating_sub(peak.held_bytes)),
+        part(peak.cached_bytes),
+        part(peak.free_bytes)
+    )
 }
 
 fn row(outcome: &Outcome, script: &Script) -> Vec<String> {
@@ -131,12 +159,21 @@ pub fn object(file: &Path, script: &Script, outcomes: &[Outcome]) -> Value {
             "live_peak_bytes": script.live_peak_bytes,
             "live_mean_bytes": script.live_mean_bytes,
         },
-        "results": outcomes.iter().map(outcome).collect::<Vec<_>>(),
+        "results": outcomes.iter()
+            .map(|one| outcome(one, script.live_mean_bytes))
+            .collect::<Vec<_>>(),
     })
 }
 
+/// The part of mean RSS that the program did not hold; negative where it holds what it never
+/// touched.
+fn fragmentation(outcome: &Outcome, live_mean_bytes: u64) -> f64 {
+    let mean = outcome.spread(|run| run.rss_mean_bytes).median;
+    if mean == 0.0 { 0.0 } else { 1.0 - live_mean_bytes as f64 / mean }
+}
+
 /// One subject.
-pub fn outcome(outcome: &Outcome) -> Value {
+pub fn outcome(outcome: &Outcome, live_mean_bytes: u64) -> Value {
     let figure = |figure: fn(&Figures) -> u64| {
         let spread = outcome.spread(figure);
         json!({ "median": spread.median, "min": spread.least, "max": spread.most })
@@ -157,6 +194,21 @@ pub fn outcome(outcome: &Outcome) -> Value {
         "faults": figure(|run| run.faults),
         "failed": outcome.runs.iter().map(|run| run.failed).max(),
         "kernel_calls": outcome.counted.as_ref().and_then(|run| run.calls).as_ref().map(calls),
+        "fragmentation": fragmentation(outcome, live_mean_bytes),
+        "machine": machine(outcome).map(|machine| json!({
+            "steps": machine.steps,
+            "tlb_flushes": machine.flushes,
+            "tlb_shootdowns": machine.shootdowns,
+            "mappings": machine.vmas,
+            "page_tables": machine.page_tables,
+            "peak": {
+                "rss_bytes": machine.peak.rss_bytes,
+                "held_bytes": machine.peak.held_bytes,
+                "chunk_bytes": machine.peak.chunk_bytes,
+                "cached_bytes": machine.peak.cached_bytes,
+                "free_bytes": machine.peak.free_bytes,
+            },
+        })),
         "rss_samples_bytes": outcome.runs.first().map(|run| &run.samples),
     })
 }

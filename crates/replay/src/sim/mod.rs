@@ -1,40 +1,65 @@
-//! Plays a script on our allocator over a simulated kernel.
+//! Plays a script on our allocator over the simulated kernel of [`heapwise_sim`].
 //!
-//! One thread plays all threads, in the order of the trace; the allocator is the real one,
-//! its [`Os`](heapwise_malloc::os::Os) is [`os::SimOs`]. Nothing depends on the machine's load,
-//! on its clock or on its kernel's mood: the same script gives the same figures. What it cannot
-//! know is the allocator's own processor time, and how threads would have met.
+//! ```text
+//!   steps ─► User: malloc, free, writes ─► Kernel: calls, faults, frames, each with its price
+//!                                            └─► Figures: RSS, faults, calls, time · Machine
+//! ```
+//! One thread plays all threads, in the order of the trace, on the real allocator. Nothing depends
+//! on the machine's load, on its clock or on its kernel's mood: the same script gives the same
+//! figures. What it cannot know is the allocator's own processor time, and how threads would
+//! have met.
 
-pub mod os;
-mod space;
+mod machine;
 
-use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
+use std::cell::RefCell;
+
 use heapwise_malloc::tunables::Setting;
-use heapwise_malloc::{Allocator, Slot};
+use heapwise_sim::user::User;
+use heapwise_sim::{Behind, Config, Fidelity, Kernel, TouchError, boot_shared};
+use heapwise_vm::Overcommit;
 
-use self::os::{Prices, SimOs};
+pub use self::machine::{Machine, Peak};
+pub use heapwise_sim::Prices;
+
 use crate::figures::Figures;
-use crate::script::{Op, Script, Step};
+use crate::script::{Calls, Op, Script, Step};
 use crate::streams::Touch;
 
 /// The idle helper looks so often.
 const TICK_NS: u64 = 500_000_000;
+/// A thread counts as asleep when it has done nothing for so long.
+const ASLEEP_NS: u64 = 100_000_000;
+/// The allocator's own stores are looked up once it may have touched so much, in parts of the
+/// peak; the program's own are known at once.
+const PEAK_PART: u64 = 512;
+/// And not before so much.
+const PEAK_MIN_BYTES: u64 = 256 << 10;
+/// What the machine has beyond twice what the program holds.
+const SPARE_BYTES: u64 = 64 << 20;
+/// A program that does not fit gets a machine twice as large, up to so much: the addresses that
+/// a program can have.
+const MOST_BYTES: u64 = 64 << 30;
+/// `VmRSS` is told in these.
+const PAGE_BYTES: u64 = 4096;
 
 /// How it is played.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Settings of the allocator.
     pub settings: Vec<(Setting, usize)>,
-    /// What is written into blocks; of whole blocks only a word a page is, which costs the
+    /// What is written into blocks; of whole blocks only a byte a page is, which costs the
     /// same pages.
     pub touch: Touch,
     /// Whether time passes as in the trace; else as the prices say, one step after the other.
     pub paced: bool,
-    /// Cores that the allocator may count on.
+    /// Processors; threads run on them in turn.
     pub cores: usize,
     /// What calls and faults cost.
     pub prices: Prices,
+    /// What a step costs that stays out of the kernel.
+    pub step_ns: u64,
+    /// What a KiB costs that the program writes.
+    pub write_ns_a_kib: u64,
 }
 
 impl Default for Options {
@@ -45,6 +70,8 @@ impl Default for Options {
             paced: false,
             cores: 2,
             prices: Prices::default(),
+            step_ns: 22,
+            write_ns_a_kib: 60,
         }
     }
 }
@@ -64,154 +91,281 @@ impl std::error::Error for Refused {}
 /// Plays it.
 ///
 /// # Errors
-/// The address space for the simulated one is not to be had; a setting is out of its range.
+/// The host has no room for the machine; the program does not fit into the largest one; a
+/// setting is out of its range.
 pub fn play(script: &Script, options: &Options) -> Result<Figures, Refused> {
-    let os = SimOs::new(options.cores, options.prices)
-        .ok_or_else(|| Refused("no address space for the simulated kernel".into()))?;
-    let allocator = boxed(os);
-    for &(setting, value) in &options.settings {
-        if !allocator.settings.set(setting, value) {
-            return Err(Refused(format!("{setting:?} cannot be {value}")));
+    let mut ram_bytes = (2 * script.live_peak_bytes + SPARE_BYTES).min(MOST_BYTES);
+    loop {
+        match attempt(script, options, ram_bytes)? {
+            Ok(figures) => return Ok(figures),
+            Err(TouchError::Killed | TouchError::Deadlock) if ram_bytes < MOST_BYTES => {
+                ram_bytes = (2 * ram_bytes).min(MOST_BYTES);
+            }
+            Err(error) => return Err(Refused(format!("the simulated program ends: {error}"))),
         }
     }
-    let threads = (0..script.threads).map(|_| Slot::new()).collect();
-    let mut world = World {
-        allocator,
-        options,
-        threads,
-        blocks: vec![(0, 0); script.slots as usize],
-        samples: Vec::with_capacity(script.samples as usize),
-        next_tick_ns: TICK_NS,
-        failed: 0,
+}
+
+/// Plays it on a machine with so much memory.
+fn attempt(
+    script: &Script,
+    options: &Options,
+    ram_bytes: u64,
+) -> Result<Result<Figures, TouchError>, Refused> {
+    let config = Config {
+        ram_bytes,
+        cpus: options.cores.clamp(1, 64),
+        // What a program asks for and never touches is granted, as by a host with enough.
+        overcommit: Overcommit::Always,
+        prices: options.prices,
+        fidelity: Fidelity::Nothing,
+        window: Some(Behind::Memory),
+        huge_pages: true,
+        ..Config::default()
     };
-    for step in &script.steps {
-        world.step(step);
-    }
-    Ok(world.figures())
+    let played = boot_shared(&config, |kernel| {
+        let pid = kernel.borrow_mut().spawn("replay");
+        let pid = pid.map_err(|error| Refused(format!("the simulated program: {error}")))?;
+        let user = User::new(kernel, pid, script.threads.max(1) as usize);
+        user.alloc.os.asleep_ns.set(ASLEEP_NS);
+        for &(setting, value) in &options.settings {
+            if !user.alloc.settings.set(setting, value) {
+                return Err(Refused(format!("{setting:?} cannot be {value}")));
+            }
+        }
+        let mut world = World::new(kernel, user, script, options);
+        let played = script.steps.iter().try_for_each(|step| world.step(step));
+        Ok(played.and_then(|()| world.figures()))
+    });
+    played.map_err(|error| Refused(error.to_string()))?
 }
 
-/// An allocator on the heap: it is too large for a stack.
-#[inline(never)]
-fn boxed(os: SimOs) -> Box<Allocator<SimOs>> {
-    Box::new(Allocator::new(os))
-}
-
-struct World<'a> {
-    allocator: Box<Allocator<SimOs>>,
+/// The program and its machine while they run.
+struct World<'k, 'm, 'a> {
+    kernel: &'k RefCell<Kernel<'m>>,
+    user: User<'k, 'm>,
     options: &'a Options,
-    threads: Vec<Slot>,
     /// Pointer and size of each block.
     blocks: Vec<(usize, usize)>,
     samples: Vec<u64>,
+    /// When the first step begins.
+    begun_ns: u64,
+    /// Of the time since: what passed outside the kernel.
+    program_ns: u64,
     next_tick_ns: u64,
+    /// How often the allocator had asked for its helper when it was last looked at, and
+    /// whether it runs.
+    helper: (u32, bool),
+    /// Resident before the first step.
+    base_pages: u64,
+    /// Faults before the first step.
+    base_faults: u64,
+    peak_pages: u64,
+    peak: Peak,
+    /// Bytes that the allocator may have touched since it was last looked up.
+    unseen: u64,
     failed: u64,
+    most_vmas: u64,
 }
 
-impl World<'_> {
-    fn step(&mut self, step: &Step) {
-        let Self { allocator, threads, .. } = self;
-        let slot = &threads[usize::from(step.thread)];
+impl<'k, 'm, 'a> World<'k, 'm, 'a> {
+    fn new(
+        kernel: &'k RefCell<Kernel<'m>>,
+        user: User<'k, 'm>,
+        script: &Script,
+        options: &'a Options,
+    ) -> Self {
+        let mut world = Self {
+            kernel,
+            user,
+            options,
+            blocks: vec![(0, 0); script.slots as usize],
+            samples: Vec::with_capacity(script.samples as usize),
+            begun_ns: kernel.borrow().now_ns(),
+            program_ns: 0,
+            next_tick_ns: 0,
+            helper: (0, false),
+            base_pages: 0,
+            base_faults: kernel.borrow().counts.faults,
+            peak_pages: 0,
+            peak: Peak::default(),
+            unseen: 0,
+            failed: 0,
+            most_vmas: 0,
+        };
+        world.base_pages = world.anonymous_pages();
+        world.next_tick_ns = world.begun_ns + TICK_NS;
+        world
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), TouchError> {
         let (size, number) = (step.size as usize, step.slot as usize);
-        let os = &allocator.os;
-        os.enter(step.thread);
+        let thread = usize::from(step.thread);
+        self.kernel.borrow_mut().on_cpu(thread % self.options.cores.clamp(1, 64));
         match step.op {
             Op::Malloc => {
-                // SAFETY: the slot holds a cache, that of the thread that is played now.
-                let fast = unsafe { malloc_fast(cache(slot), size) };
-                let pointer = if fast == 0 { allocator.malloc(slot, size) } else { fast };
-                self.obtain(number, pointer, size, 0, false);
+                let pointer = self.user.malloc(thread, size);
+                self.obtain(number, pointer, size, 0, false)?;
             }
             Op::Calloc => {
-                let pointer = allocator.calloc(slot, 1, size);
-                self.obtain(number, pointer, size, 0, true);
+                let pointer = self.user.calloc(thread, 1, size);
+                self.obtain(number, pointer, size, 0, true)?;
             }
             Op::Aligned => {
-                let pointer = allocator.memalign(slot, 1 << step.align_log2, size);
-                self.obtain(number, pointer, size, 0, false);
+                let pointer = self.user.memalign(thread, 1 << step.align_log2, size);
+                self.obtain(number, pointer, size, 0, false)?;
             }
             Op::Realloc => {
                 let (old, old_size) = self.blocks[number];
-                let pointer = if old == 0 {
-                    allocator.malloc(slot, size)
-                } else {
-                    allocator.realloc(slot, old, size)
+                let pointer = match old {
+                    0 => self.user.malloc(thread, size),
+                    old => self.user.realloc(thread, old, size),
                 };
                 if pointer == 0 && size > 0 {
                     self.failed += 1;
                 } else {
-                    self.obtain(number, pointer, size, old_size, false);
+                    self.obtain(number, pointer, size, old_size, false)?;
                 }
             }
             Op::Free => {
-                let (pointer, _) = std::mem::take(&mut self.blocks[number]);
+                let (pointer, bytes) = std::mem::take(&mut self.blocks[number]);
                 if pointer != 0 {
-                    // SAFETY: as for malloc; the block is live.
-                    match unsafe { free_fast(cache(slot), pointer) } {
-                        Freed::Done => {}
-                        Freed::Overflow => allocator.overflow_at(slot, pointer),
-                        Freed::Not => allocator.free(slot, pointer),
+                    if bytes as u64 >= PEAK_MIN_BYTES {
+                        self.look(false)?;
                     }
+                    self.user.free(thread, pointer);
                 }
             }
-            Op::Sample => self.samples.push(os.resident_bytes() as u64),
-            Op::Time if self.options.paced => os.set_clock(step.size),
-            Op::End => allocator.detach(slot),
+            Op::Sample => self.sample(step.size)?,
+            Op::Time if self.options.paced => {
+                let since = self.kernel.borrow().now_ns() - self.begun_ns;
+                self.pass(step.size.saturating_sub(since));
+            }
+            Op::End => self.user.end_thread(thread),
             _ => {}
         }
         if !self.options.paced {
-            self.allocator.os.pass_step(step);
+            self.pass(self.price(step));
         }
         self.tick();
+        self.user.ended().map_or(Ok(()), Err)
+    }
+
+    /// What the program itself takes for a step.
+    fn price(&self, step: &Step) -> u64 {
+        let written = match step.op {
+            Op::Malloc | Op::Calloc | Op::Aligned | Op::Realloc => step.size >> 10,
+            Op::Free => 0,
+            _ => return 0,
+        };
+        let written = if self.options.touch == Touch::All { written } else { 0 };
+        self.options.step_ns + written.saturating_mul(self.options.write_ns_a_kib)
+    }
+
+    fn pass(&mut self, ns: u64) {
+        self.program_ns += ns;
+        self.kernel.borrow_mut().pass_ns(ns);
     }
 
     /// The idle helper's looks that have come due.
     fn tick(&mut self) {
-        while self.allocator.os.clock() >= self.next_tick_ns {
+        let now = self.kernel.borrow().now_ns();
+        while now >= self.next_tick_ns {
             self.next_tick_ns += TICK_NS;
-            if self.allocator.os.helper_runs() {
-                let goes_on = self.allocator.tick();
-                self.allocator.os.keep_helper(goes_on);
-            } else {
+            let starts = self.user.alloc.os.helper_starts.get();
+            let runs = self.helper.1 || starts != self.helper.0;
+            if !runs {
                 // Nobody looks until one is asked for.
-                self.next_tick_ns = self.next_tick_ns.max(self.allocator.os.clock());
+                self.next_tick_ns = self.next_tick_ns.max(now);
+                continue;
             }
+            // It is a thread of its own: all others may be asleep.
+            self.user.alloc.os.run_thread(0);
+            self.helper = (starts, self.user.alloc.tick());
         }
     }
 
-    fn obtain(&mut self, number: usize, pointer: usize, size: usize, from: usize, zeroed: bool) {
+    fn obtain(
+        &mut self,
+        number: usize,
+        pointer: usize,
+        size: usize,
+        from: usize,
+        zeroed: bool,
+    ) -> Result<(), TouchError> {
         self.blocks[number] = (pointer, size);
         if pointer == 0 {
             self.failed += u64::from(size > 0);
-            return;
+            return Ok(());
         }
+        self.unseen += size.saturating_sub(from) as u64 + PAGE_BYTES;
         let leaves = match self.options.touch {
             Touch::Nothing => true,
             Touch::NotCalloc => zeroed,
             Touch::All | Touch::Pages => false,
         };
         if leaves || from >= size {
-            return;
+            return Ok(());
         }
-        for offset in (from..size).step_by(os::PAGE_BYTES).chain([size - 1]) {
-            // SAFETY: below `size`, in a block that is ours. Volatile: a write that nobody reads.
-            unsafe { os::at::<u8>(pointer + offset).write_volatile(0xa5) };
-        }
-        self.allocator.os.touched(size - from);
+        self.user.write(pointer + from, size - from, 0xa5)
     }
 
-    fn figures(self) -> Figures {
+    /// Resident anonymous pages of the program, the heap's and those that it began with.
+    fn anonymous_pages(&self) -> u64 {
+        let kernel = self.kernel.borrow();
+        kernel.process(self.user.pid()).map_or(0, |process| process.mm.rss().anon)
+    }
+
+    /// What the heap has in memory, bytes; unless `exact`, the allocator's own stores are looked
+    /// up only if they may matter.
+    fn look(&mut self, exact: bool) -> Result<u64, TouchError> {
+        let least = PEAK_MIN_BYTES.max(self.peak_pages * PAGE_BYTES / PEAK_PART);
+        if (exact && self.unseen > 0) || self.unseen >= least {
+            self.user.settle()?;
+            self.unseen = 0;
+        }
+        let pages = self.anonymous_pages() - self.base_pages;
+        self.peak_pages = self.peak_pages.max(pages);
+        Ok(pages * PAGE_BYTES)
+    }
+
+    fn sample(&mut self, held_bytes: u64) -> Result<(), TouchError> {
+        let rss_bytes = self.look(true)?;
+        self.samples.push(rss_bytes);
+        let vmas = self.kernel.borrow().process(self.user.pid()).map_or(0, |p| p.mm.map_count());
+        self.most_vmas = self.most_vmas.max(u64::from(vmas));
+        if self.peak.is_beaten_by(rss_bytes) {
+            self.peak = Peak::new(rss_bytes, held_bytes, &self.user.alloc.figures());
+        }
+        Ok(())
+    }
+
+    fn figures(mut self) -> Result<Figures, TouchError> {
+        let end = self.look(true)?;
         let samples = self.samples;
-        let mut figures = self.allocator.os.figures();
-        figures.rss_mean_bytes = samples.iter().sum::<u64>() / (samples.len() as u64).max(1);
-        figures.rss_end_bytes = samples.last().copied().unwrap_or(0);
-        figures.rss_peak_bytes =
-            figures.rss_peak_bytes.max(samples.iter().copied().max().unwrap_or(0));
-        figures.samples = samples;
-        figures.failed = self.failed;
-        figures
+        let kernel = self.kernel.borrow();
+        let counts = kernel.counts;
+        let wall_ns = kernel.now_ns() - self.begun_ns;
+        let sampled = samples.iter().copied().max().unwrap_or(0);
+        Ok(Figures {
+            wall_ns,
+            user_ns: 0,
+            system_ns: wall_ns - self.program_ns,
+            rss_peak_bytes: sampled.max(self.peak_pages * PAGE_BYTES),
+            rss_mean_bytes: samples.iter().sum::<u64>() / (samples.len() as u64).max(1),
+            rss_end_bytes: samples.last().copied().unwrap_or(end),
+            faults: counts.faults - self.base_faults,
+            calls: Some(Calls {
+                brk: counts.brk,
+                mmap: counts.mmap,
+                munmap: counts.munmap,
+                mremap: counts.mremap,
+                mprotect: counts.mprotect,
+                madvise: counts.madvise,
+            }),
+            machine: Some(Machine::of(&kernel, self.user.pid(), self.most_vmas, self.peak)),
+            samples,
+            failed: self.failed,
+        })
     }
-}
-
-fn cache(slot: &Slot) -> *mut Cache {
-    os::at(slot.0.get())
 }

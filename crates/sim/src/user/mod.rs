@@ -19,7 +19,7 @@ use crate::window::Behind;
 use heapwise_layout::state::Cache;
 use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
 use heapwise_malloc::{Allocator, Slot};
-use heapwise_vm::{Access, Span, VmFlags};
+use heapwise_vm::{Access, Span, VirtAddr, VmFlags};
 use live::Live;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -71,7 +71,7 @@ impl<'k, 'm> User<'k, 'm> {
     /// How an access of the program ended it, if one has: SIGSEGV, SIGBUS, the OOM killer.
     #[must_use]
     pub fn ended(&self) -> Option<TouchError> {
-        self.live.as_ref().and_then(Live::failure)
+        self.live.as_ref().and_then(Live::failure).or(self.alloc.os.ended.get())
     }
 
     fn slot(&self, thread: usize) -> &Slot {
@@ -123,6 +123,11 @@ impl<'k, 'm> User<'k, 'm> {
         }
     }
 
+    /// A thread ends: what its cache has goes back.
+    pub fn end_thread(&self, thread: usize) {
+        self.alloc.detach(self.slot(thread));
+    }
+
     /// `malloc_trim`: whether anything went back.
     pub fn trim(&self, thread: usize, pad: usize) -> bool {
         self.alloc.trim(self.slot(thread), pad)
@@ -149,6 +154,25 @@ impl<'k, 'm> User<'k, 'm> {
         }
     }
 
+    /// As [`touch`](Self::touch), and with either backing the kernel learns of it at once.
+    ///
+    /// # Errors
+    /// How one of these faults ended the program.
+    pub fn write(&self, pointer: usize, bytes: usize, byte: u8) -> Result<(), TouchError> {
+        if self.live.is_none() && bytes > 0 {
+            let mut kernel = self.kernel.borrow_mut();
+            let first = VirtAddr::new(pointer as u64).page().get();
+            for page in (first..(pointer + bytes) as u64).step_by(4096) {
+                let page = VirtAddr::new(page);
+                if !kernel.mapped(self.pid, page).is_some_and(|(_, writable)| writable) {
+                    kernel.touch(self.pid, page, Access::Write)?;
+                }
+            }
+        }
+        self.touch(pointer, bytes, byte);
+        self.ended().map_or(Ok(()), Err)
+    }
+
     /// Fast backing: tells the kernel which pages the program has touched since, as if
     /// it had faulted on each now, from the lowest up. Live backing: nothing to do.
     ///
@@ -169,13 +193,6 @@ impl<'k, 'm> User<'k, 'm> {
                 .map(|vma| vma.span)
                 .collect(),
         };
-        for span in spans {
-            for page in window.touched(span) {
-                if !kernel.mapped(self.pid, page).is_some_and(|(_, writable)| writable) {
-                    kernel.touch(self.pid, page, Access::Write)?;
-                }
-            }
-        }
-        Ok(())
+        spans.into_iter().try_for_each(|span| os::settle(&mut kernel, window, self.pid, span))
     }
 }
