@@ -182,19 +182,101 @@ fn a_replay_on_glibc_is_like_the_original() {
     assert!(beyond(original.mmap, start_up.mmap) > 50.0, "{original:?}");
 }
 
+/// Records a program, then runs it once more on the C library's malloc and replays the record there.
+fn like_its_original(command: &[&str]) {
+    if Command::new(command[0]).arg("--version").output().is_err() {
+        eprintln!("skipped: no {}", command[0]);
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let trace = directory.path().join("program.hwt");
+    // Python's own arenas are beside malloc, and its order of names is chance.
+    let steady = [("PYTHONMALLOC", "malloc"), ("PYTHONHASHSEED", "0")];
+    heapwise()
+        .args(["record", "-o"])
+        .arg(&trace)
+        .arg("--")
+        .args(command)
+        .envs(steady)
+        .assert()
+        .code(0);
+    let output = heapwise()
+        .arg("replay")
+        .arg(&trace)
+        .args(["--json", "--glibc", "--runs", "1", "--"])
+        .args(command)
+        .envs(steady)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("not permitted") {
+        eprintln!("skipped: ptrace is refused here");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [original, replayed] = [0, 1].map(|index| &object["results"][index]);
+    assert_eq!((&original["malloc"], &replayed["malloc"]), (&"original".into(), &"glibc".into()));
+    let peak = |of: &Value| number(&of["rss_peak_bytes"]["median"]);
+    assert!(peak(original) > 10e6, "{original}");
+    near("peak RSS", peak(replayed), peak(original), 0.05, 0.0);
+    for name in ["brk", "mmap"] {
+        let calls = |of: &Value| number(&of["kernel_calls"][name]);
+        near(name, calls(replayed), calls(original), 0.05, 3.0);
+    }
+}
+
+#[test]
+fn replays_of_real_programs_on_glibc_are_like_their_originals() {
+    needs_library!();
+    like_its_original(&[
+        "sqlite3",
+        ":memory:",
+        "create table t(a integer primary key, b text); \
+         with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000) \
+         insert into t select i, hex(zeroblob(20 + i % 60)) from n; \
+         create index tb on t(b); select count(*) from t group by b limit 1;",
+    ]);
+    like_its_original(&[
+        "perl",
+        "-e",
+        "my %h; for my $i (1..150000) { $h{\"k\" . ($i % 40000)} .= 'x' x ($i % 37); } \
+         my @a = map { [$_, $h{$_}] } sort keys %h; print scalar(@a);",
+    ]);
+    like_its_original(&[
+        "python3",
+        "-c",
+        "import json; d = [{'id': i, 'name': 'n%d' % i, 'tags': ['a', str(i)]} for i in range(20000)]; \
+         print(len(json.loads(json.dumps(d))))",
+    ]);
+}
+
 #[test]
 fn the_simulation_predicts_the_real_replay_and_repeats_itself() {
     needs_library!();
     let directory = tempdir().unwrap();
     let trace = file(directory.path(), "original.trace", &trace_of_original(4, 1000));
-    // How much is given back depends on the time that passes, which the simulation knows only
-    // by its prices: so once without giving back, where all must agree.
     let figure = |of: &Value, name: &str| number(&of[name]["median"]);
-    let object = replay(&trace, &["--heapwise", "--sim", "--runs", "1", "--no-calls"]);
+    let object = replay(&trace, &["--heapwise", "--sim", "--runs", "1"]);
     for name in ["rss_peak_bytes", "rss_mean_bytes"] {
         let [real, simulated] = [0, 1].map(|index| figure(&object["results"][index], name));
         near(name, simulated, real, 0.05, 0.0);
     }
+    for name in ["brk", "mmap", "munmap"] {
+        let calls = [0, 1].map(|index| object["results"][index]["kernel_calls"][name].as_f64());
+        if let [Some(real), Some(simulated)] = calls {
+            near(name, simulated, real, 0.05, 4.0);
+        }
+    }
+    // What the machine alone can tell; and where memory was at the peak adds up.
+    let machine = &object["results"][1]["machine"];
+    let part = |name: &str| number(&machine["peak"][name]);
+    let parts = part("chunk_bytes") + part("cached_bytes") + part("free_bytes");
+    near("parts of the peak", parts, part("rss_bytes"), 0.1, 0.0);
+    assert!(part("held_bytes") < part("chunk_bytes"), "{machine}");
+    assert!(number(&machine["steps"]) > figure(&object["results"][1], "faults"), "{machine}");
+    // How much is given back depends on the time that passes, which the simulation knows only
+    // by its prices: so once without giving back, where all must agree.
     // And without huge pages: where the first begins is the chance of the break's place.
     let small_pages = format!("HEAPWISE_HUGE_GROWTH={}", usize::MAX);
     let settings = ["--env", "HEAPWISE_PURGE=0", "--env", &small_pages];

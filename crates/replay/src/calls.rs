@@ -60,18 +60,43 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// When a program that is followed stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// When it starts, or another program in its place; and before its break first grows.
+    Begins,
+    /// At its end, its memory still there.
+    Ends,
+}
+
 /// Follows a command that [`spawn`] started to its end; its calls and its wait status.
 ///
 /// # Errors
 /// It cannot be waited for.
 pub fn follow(child: &Child) -> io::Result<(Calls, c_int)> {
+    follow_counter(Counter::new(child, Part::Marked), |_| ())
+}
+
+/// Follows a program that knows nothing of us: counted are its calls that may be a malloc's, so no
+/// mappings of files, of stacks, or at fixed places; and from the first growth of the break on, if
+/// there is one. `observe` is called while it stands still.
+///
+/// # Errors
+/// It cannot be waited for.
+pub fn follow_heap(child: &Child, observe: impl FnMut(Moment)) -> io::Result<(Calls, c_int)> {
+    follow_counter(Counter::new(child, Part::Heap), observe)
+}
+
+fn follow_counter(
+    mut counter: Counter,
+    mut observe: impl FnMut(Moment),
+) -> io::Result<(Calls, c_int)> {
     const OPTIONS: c_int = libc::PTRACE_O_TRACESECCOMP
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_EXITKILL;
-    let main = child.id() as pid_t;
-    let mut counter = Counter { main, calls: Calls::default(), over: false, own: HashMap::new() };
+    let main = counter.main;
     let mut ready = false;
     loop {
         let (thread, status) = wait()?;
@@ -86,12 +111,23 @@ pub fn follow(child: &Child) -> io::Result<(Calls, c_int)> {
         if !ready {
             // The stop at exec: the first there is.
             ready = true;
-            request(libc::PTRACE_SETOPTIONS, thread, OPTIONS as usize);
+            let heaps = libc::PTRACE_O_TRACEEXIT | libc::PTRACE_O_TRACEEXEC;
+            let more = if counter.part == Part::Heap { heaps } else { 0 };
+            request(libc::PTRACE_SETOPTIONS, thread, (OPTIONS | more) as usize);
+            observe(Moment::Begins);
             request(libc::PTRACE_CONT, thread, 0);
             continue;
         }
         if event == libc::PTRACE_EVENT_SECCOMP {
-            counter.count(thread);
+            counter.count(thread, &mut observe);
+        }
+        if event == libc::PTRACE_EVENT_EXEC && thread == main {
+            // Another program: its heap is what counts.
+            (counter.calls, counter.begun) = (Calls::default(), false);
+            observe(Moment::Begins);
+        }
+        if event == libc::PTRACE_EVENT_EXIT && thread == main {
+            observe(Moment::Ends);
         }
         // The tracer's own stops carry no signal; a new thread begins with one that is ours.
         let own = event != 0 || signal == libc::SIGTRAP || signal == libc::SIGSTOP;
@@ -99,9 +135,21 @@ pub fn follow(child: &Child) -> io::Result<(Calls, c_int)> {
     }
 }
 
+/// Which calls count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Those between the marks; all, if there are none.
+    Marked,
+    /// Those that may be a malloc's.
+    Heap,
+}
+
 struct Counter {
     main: pid_t,
+    part: Part,
     calls: Calls,
+    /// The heap has grown.
+    begun: bool,
     /// The mark of the end has been seen.
     over: bool,
     /// Whether a thread is one of the main process.
@@ -109,13 +157,42 @@ struct Counter {
 }
 
 impl Counter {
-    fn count(&mut self, thread: pid_t) {
+    fn new(child: &Child, part: Part) -> Self {
+        Self {
+            main: child.id() as pid_t,
+            part,
+            calls: Calls::default(),
+            begun: false,
+            over: false,
+            own: HashMap::new(),
+        }
+    }
+
+    /// Whether a call may be one of a malloc's.
+    fn is_heaps(&mut self, number: i64, args: &[u64; 6], observe: &mut impl FnMut(Moment)) -> bool {
+        let anonymous = libc::MAP_ANONYMOUS as u64;
+        let others = (libc::MAP_FIXED | libc::MAP_STACK | libc::MAP_SHARED) as u64;
+        if !self.begun && number == libc::SYS_brk && args[0] != 0 {
+            (self.calls, self.begun) = (Calls::default(), true);
+            observe(Moment::Begins);
+        }
+        match number {
+            libc::SYS_brk => args[0] != 0,
+            libc::SYS_mmap => args[3] & (anonymous | others) == anonymous,
+            _ => true,
+        }
+    }
+
+    fn count(&mut self, thread: pid_t, observe: &mut impl FnMut(Moment)) {
         let main = self.main;
         let is_own = || Path::new(&format!("/proc/{main}/task/{thread}")).exists();
         if self.over || !*self.own.entry(thread).or_insert_with(is_own) {
             return;
         }
         let Some((number, args)) = seccomp_call(thread) else { return };
+        if self.part == Part::Heap && !self.is_heaps(number, &args, observe) {
+            return;
+        }
         let calls = &mut self.calls;
         let counter = match number {
             libc::SYS_brk => &mut calls.brk,

@@ -90,11 +90,7 @@ impl Launcher {
     pub fn run(&self, target: &Target, count_calls: bool) -> Result<Figures, Error> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg(&self.steps);
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(is_setting) {
-                command.env_remove(&name);
-            }
-        }
+        forget_settings(&mut command);
         if let Some(library) = &target.preload {
             command.env("LD_PRELOAD", library);
         }
@@ -126,6 +122,15 @@ fn drain(pipe: Option<impl Read>) -> io::Result<String> {
         pipe.read_to_end(&mut bytes)?;
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Takes out of a command's environment what would set up a malloc.
+pub(crate) fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_setting) {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Whether a variable would set up a malloc: those of whoever called us must not count.

@@ -14,6 +14,7 @@ pub mod calls;
 pub mod compile;
 pub mod figures;
 pub mod launch;
+pub mod original;
 pub mod player;
 pub mod script;
 pub mod sim;

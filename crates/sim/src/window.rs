@@ -203,11 +203,7 @@ impl Window {
         if self.behind == Behind::Memory {
             // SAFETY: advice on pages of this window; a host without huge pages refuses it.
             unsafe {
-                libc::madvise(
-                    address(span.start),
-                    span.bytes() as usize,
-                    libc::MADV_NOHUGEPAGE,
-                )
+                libc::madvise(address(span.start), span.bytes() as usize, libc::MADV_NOHUGEPAGE)
             };
         }
     }

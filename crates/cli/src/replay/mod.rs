@@ -5,6 +5,7 @@ pub mod render;
 pub mod session;
 pub mod subject;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +68,10 @@ pub struct ReplayArgs {
     /// Print one JSON object (heapwise.replay/1)
     #[arg(long)]
     json: bool,
+
+    /// Run this once too, without a recording, to see how near the replay comes to it
+    #[arg(last = true, value_name = "COMMAND")]
+    original: Vec<OsString>,
 }
 
 /// [`Touch`] on the command line.
@@ -102,6 +107,8 @@ Examples:
           What would that setting do?
   heapwise replay server.trace --sim
           On the simulated kernel: exact and repeatable
+  heapwise replay job.trace --glibc -- ./job input
+          How near does the replay come to the program itself?
 
 Each thread does what it did, in its order; what one thread does to another's block waits until
 that block is there; and no thread runs far ahead. The player's own tables are shared memory and
@@ -111,14 +118,20 @@ A trace does not say what the program wrote into its blocks. By default all of e
 right after it was allocated; the RSS of a program that asks for more than it uses is lower.
 
 Mean RSS is the mean over the time of the trace, from samples. Every figure is the median of the
-runs, with the largest distance from it (±). Overhead is mean RSS beyond what the program held.
+runs, with the largest distance from it (±). Of a COMMAND, which is run once with its output
+dropped, times are the whole program's, and memory and calls those from its heap's first growth on,
+files and stacks left out. Overhead is mean RSS beyond what the program held.
 
 Exit code: 0 played; 1 a run failed; 2 wrong usage, no trace, a damaged one.";
 
 /// Plays and prints.
 pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
     let script = load::script(&args.file, &args.part)?;
-    let subjects = Subject::choose(args.heapwise, args.glibc, &args.preload, args.sim, &args.env)?;
+    let mut subjects =
+        Subject::choose(args.heapwise, args.glibc, &args.preload, args.sim, &args.env)?;
+    if !args.original.is_empty() {
+        subjects.insert(0, Subject::original(&args.original));
+    }
     let playing = Playing { touch: args.touch.into(), paced: args.pace };
     let session = Session::new(&script, playing)?;
     let plan = Plan { runs: args.runs, count_calls: !args.no_calls };

@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Context;
 use heapwise_replay::launch::Launcher;
 use heapwise_replay::streams::Playing;
-use heapwise_replay::{Figures, Script, sim};
+use heapwise_replay::{Figures, Script, original, sim};
 
 use super::PLAYER;
-use super::subject::Subject;
+use super::subject::{Ground, Subject};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -131,9 +132,10 @@ impl<'a> Session<'a> {
 
     fn round(&self, outcome: &mut Outcome, counts: bool, round: u32) -> anyhow::Result<()> {
         let Some(target) = outcome.subject.target() else {
-            // Simulated: one run is as good as many, and it counts by itself.
+            // Simulated, one run is as good as many; the program itself may not be one to run
+            // again. Both count by themselves.
             if round == 0 {
-                let figures = self.simulate(&outcome.subject)?;
+                let figures = self.run(&outcome.subject)?;
                 outcome.counted = Some(figures.clone());
                 outcome.runs.push(figures);
             }
@@ -155,9 +157,14 @@ impl<'a> Session<'a> {
 
     /// One run for real.
     pub fn run(&self, subject: &Subject) -> anyhow::Result<Figures> {
-        match subject.target() {
-            Some(target) => Ok(self.launcher.run(&target, false)?),
-            None => self.simulate(subject),
+        match (&subject.ground, subject.target()) {
+            (_, Some(target)) => Ok(self.launcher.run(&target, false)?),
+            (Ground::Original(command), _) => {
+                let mut program = Command::new(&command[0]);
+                program.args(&command[1..]);
+                Ok(original::run(program, &subject.environment)?)
+            }
+            _ => self.simulate(subject),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What a trace is played on: a malloc with its settings, for real or simulated.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use heapwise_malloc::tunables::{Setting, TABLE};
@@ -26,6 +27,8 @@ pub enum Ground {
     Real(Option<PathBuf>),
     /// Ours, on the simulated kernel.
     Simulated,
+    /// No replay: the program itself.
+    Original(Vec<OsString>),
 }
 
 impl Subject {
@@ -70,6 +73,11 @@ impl Subject {
         Self::new("simulated", Ground::Simulated, environment)
     }
 
+    /// The recorded program itself, on whatever malloc it has.
+    pub fn original(command: &[OsString]) -> Self {
+        Self::new("original", Ground::Original(command.to_vec()), &[])
+    }
+
     fn peer(library: &Path, environment: &[(String, String)]) -> Result<Self, Failure> {
         let stem = library.file_name().unwrap_or_default().to_string_lossy();
         let name = stem.trim_start_matches("lib").split('.').next().unwrap_or("malloc").to_owned();
@@ -83,13 +91,13 @@ impl Subject {
         Self { name: name.to_owned(), ground, environment: environment.to_vec() }
     }
 
-    /// For the launcher; `None` if it is simulated.
+    /// For the launcher; `None` if it is not played for real.
     pub fn target(&self) -> Option<Target> {
         match &self.ground {
             Ground::Real(preload) => {
                 Some(Target { preload: preload.clone(), environment: self.environment.clone() })
             }
-            Ground::Simulated => None,
+            Ground::Simulated | Ground::Original(_) => None,
         }
     }
 

@@ -12,7 +12,9 @@ use crate::window::{Behind, Window};
 use heapwise_malloc::Allocator;
 use heapwise_malloc::os::{Os, Span as Range};
 use heapwise_pages::PAGE_SIZE;
-use heapwise_vm::{Access, Advice, MapFlags, MapRequest, Prot, RemapRequest, Span, VirtAddr, page_align};
+use heapwise_vm::{
+    Access, Advice, MapFlags, MapRequest, Prot, RemapRequest, Span, VirtAddr, page_align,
+};
 use std::cell::{Cell, RefCell, RefMut};
 use std::sync::atomic::AtomicU32;
 
@@ -160,7 +162,10 @@ unsafe impl Os for SimOs<'_, '_> {
         }
         if delta < 0 {
             let new = now.get().wrapping_add_signed(delta as i64);
-            self.settle(Span::new(VirtAddr::new(page_align(new)), VirtAddr::new(page_align(now.get()))));
+            self.settle(Span::new(
+                VirtAddr::new(page_align(new)),
+                VirtAddr::new(page_align(now.get())),
+            ));
         }
         let mut kernel = self.enter();
         let old = kernel.sbrk(self.pid, delta as i64)?;
@@ -278,7 +283,8 @@ unsafe impl Os for SimOs<'_, '_> {
             return false;
         }
         for block in (span.start.get()..span.end.get()).step_by(HUGE_BYTES) {
-            let touched = self.kernel.borrow_mut().touch(self.pid, VirtAddr::new(block), Access::Write);
+            let touched =
+                self.kernel.borrow_mut().touch(self.pid, VirtAddr::new(block), Access::Write);
             if let Err(error) = touched {
                 self.ended.set(self.ended.get().or(Some(error)));
                 return false;
