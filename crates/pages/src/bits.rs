@@ -123,13 +123,33 @@ impl BitTree {
     /// The lowest member.
     #[inline]
     pub(crate) fn first(&self, words: &[u64]) -> Option<usize> {
+        let leaf = self.first_leaf(words)?;
+        Some(leaf * 64 + words[self.leaf as usize + leaf].trailing_zeros() as usize)
+    }
+
+    /// Takes the lowest member out.
+    #[inline]
+    pub(crate) fn take_first(&self, words: &mut [u64]) -> Option<usize> {
+        let leaf = self.first_leaf(words)?;
+        let word = &mut words[self.leaf as usize + leaf];
+        let before = *word;
+        *word = before & before.wrapping_sub(1);
+        if *word == 0 {
+            self.unsummarise(words, leaf);
+        }
+        Some(leaf * 64 + before.trailing_zeros() as usize)
+    }
+
+    /// The first leaf word that is not zero.
+    #[inline(always)]
+    fn first_leaf(&self, words: &[u64]) -> Option<usize> {
         let tops = &words[self.top as usize..self.end as usize];
         let (at, top) = tops.iter().enumerate().find(|(_, word)| **word != 0)?;
         let mut leaf = at * 64 + top.trailing_zeros() as usize;
         if !self.flat {
             leaf = leaf * 64 + words[self.middle as usize + leaf].trailing_zeros() as usize;
         }
-        Some(leaf * 64 + words[self.leaf as usize + leaf].trailing_zeros() as usize)
+        Some(leaf)
     }
 
     /// The highest member.
@@ -172,8 +192,9 @@ mod tests {
                 assert_eq!(tree.last(&words), model.last().copied());
             }
             for bit in model {
-                tree.remove(&mut words, bit);
+                assert_eq!(tree.take_first(&mut words), Some(bit));
             }
+            assert_eq!(tree.take_first(&mut words), None);
             assert!(words.iter().all(|word| *word == 0));
         }
     }

@@ -23,21 +23,23 @@ impl Zone<'_> {
     /// when it has to take over another type's pageblock.
     ///
     /// [`AllocError::OutOfMemory`], [`AllocError::TooLarge`].
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&mut self, order: Order, migrate: MigrateType) -> Result<Pfn, AllocError> {
         if order.get() > self.max_order {
             return Err(AllocError::TooLarge);
         }
-        let index = match self.cut(order.get(), migrate) {
+        let at = order.get();
+        let ready = self.cut(at, migrate).or_else(|| self.take_exact(at, migrate));
+        let index = match ready {
             Some(index) => index,
-            None => self.search(order.get(), migrate).ok_or(AllocError::OutOfMemory)?,
+            None => self.search(at, migrate).ok_or(AllocError::OutOfMemory)?,
         };
         self.free -= order.frames();
         self.map.set(index, State::used(order, migrate));
         Ok(self.map.pfn(index))
     }
 
-    #[inline]
+    #[inline(never)]
     fn search(&mut self, order: usize, migrate: MigrateType) -> Option<usize> {
         self.open(order, migrate).or_else(|| self.take_fallback(order, migrate))
     }
@@ -45,7 +47,7 @@ impl Zone<'_> {
     /// Takes a block back. O(orders). Any misuse is refused and changes nothing.
     ///
     /// All of [`FreeError`].
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let index = self.map.index(pfn);
         let state = self.map.get(index);
@@ -66,11 +68,14 @@ impl Zone<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, index: usize, order: Order) {
         self.map.set(index, State::PLAIN);
         self.free += order.frames();
-        self.join(index, order.frames() as usize);
+        let size = order.frames() as usize;
+        if !self.join_quickly(index, size) {
+            self.join(index, size);
+        }
     }
 
     /// Takes the very block at `pfn`, if all of it is free. O(orders).

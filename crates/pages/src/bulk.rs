@@ -187,8 +187,9 @@ impl Zone<'_> {
             return self.merge(base, least + WORD_ORDER);
         }
         if mask & mask.wrapping_sub(1) == 0 {
-            if mask != 0 {
-                self.merge(base + ((mask.trailing_zeros() as usize) << least), least);
+            let index = base + ((mask.trailing_zeros() as usize) << least);
+            if mask != 0 && !(least == 0 && self.insert_lone(index)) {
+                self.merge(index, least);
             }
             return;
         }

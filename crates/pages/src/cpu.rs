@@ -1,15 +1,13 @@
 //! What one CPU keeps in front of the buddy: stacks of ready blocks.
 //!
 //! ```text
-//!   warm              the block freed last    ▲ push, pop: one CPU, no lock, newest first
+//!   warm[order]       the block freed last    ▲ push, pop: one CPU, no lock, newest first
 //!   single[type]        256 frames            │
 //!   larger[order][type]  64 blocks            │
 //!                     ▼ empty: a batch at once from the buddy; full: the older half back
 //! ```
-//! The warm block stands beside the stacks, under a kind that is compared: a stack's
-//! length is stored and loaded again at each step, and its address hangs on the
-//! frame's byte, so a pair would wait for memory three times in a row; through the
-//! warm block it waits once.
+//! The warm block stands beside the stacks (`warm.rs`): a stack's length is stored and
+//! loaded again at each step, and its address hangs on the frame's byte.
 //!
 //! Linux's per-cpu pagesets for orders 0 to 3, with its batch of 63 rounded up to
 //! a word: 64 neighbours share one cache line of frame bytes, so two CPUs that
@@ -18,6 +16,7 @@
 use crate::frame::{Order, Pfn};
 use crate::migrate::MIGRATE_TYPES;
 use crate::state::State;
+use crate::warm::Warm;
 use crate::zone::ZONES;
 
 /// Frames taken from the buddy at once.
@@ -33,73 +32,6 @@ pub const HIGH_LARGER: usize = 64;
 const BATCHES: [usize; LISTED_ORDER + 1] = [BATCH, 32, 32, 32];
 
 const _: () = assert!(HIGH >= 2 * BATCH && HIGH_LARGER >= 2 * 32);
-
-/// What a listed block is: its zone's place among the fronts, its order and type.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind(u32);
-
-impl Kind {
-    #[inline]
-    pub(crate) const fn new(place: usize, used: State) -> Self {
-        Self((place as u32) << 8 | used.bits() as u32)
-    }
-
-    #[inline]
-    pub(crate) const fn place(self) -> usize {
-        (self.0 >> 8) as usize
-    }
-
-    /// The state of its first frame in use.
-    #[inline]
-    pub(crate) const fn used(self) -> State {
-        State::from_bits(self.0 as u8)
-    }
-}
-
-/// The block that was freed last.
-pub(crate) struct Warm {
-    /// [`Warm::NONE`] if there is none: no zone reaches that far.
-    pfn: Pfn,
-    kind: Kind,
-}
-
-impl Warm {
-    const NONE: Pfn = Pfn::new(u32::MAX);
-    const EMPTY: Self = Self { pfn: Self::NONE, kind: Kind(0) };
-
-    /// Takes it, if it is of this kind.
-    #[inline(always)]
-    pub(crate) fn take(&mut self, kind: Kind) -> Option<Pfn> {
-        if self.kind == kind && self.pfn != Self::NONE {
-            return Some(core::mem::replace(&mut self.pfn, Self::NONE));
-        }
-        None
-    }
-
-    /// Keeps a block of the kind that was kept last; `false` if it may not.
-    #[inline(always)]
-    pub(crate) fn keep(&mut self, pfn: Pfn, kind: Kind) -> bool {
-        let may = self.pfn == Self::NONE && self.kind == kind;
-        if may {
-            self.pfn = pfn;
-        }
-        may
-    }
-
-    /// Keeps a block; the one before, if there is one.
-    #[inline(always)]
-    pub(crate) fn put(&mut self, pfn: Pfn, kind: Kind) -> Option<(Pfn, Kind)> {
-        let before = (self.pfn, self.kind);
-        (self.pfn, self.kind) = (pfn, kind);
-        (before.0 != Self::NONE).then_some(before)
-    }
-
-    /// Takes it, whatever it is.
-    pub(crate) fn empty(&mut self) -> Option<(Pfn, Kind)> {
-        let pfn = core::mem::replace(&mut self.pfn, Self::NONE);
-        (pfn != Self::NONE).then_some((pfn, self.kind))
-    }
-}
 
 /// A stack of blocks.
 pub(crate) struct Stack<const N: usize> {
@@ -203,21 +135,26 @@ impl ZoneLists {
 /// hands it to every call made on that CPU.
 #[repr(align(128))]
 pub struct CpuFront {
-    pub(crate) warm: Warm,
+    /// For each order the block freed last, of the highest zone.
+    pub(crate) warm: [Warm; LISTED_ORDER + 1],
     pub(crate) zones: [ZoneLists; ZONES],
 }
 
 impl CpuFront {
     /// Empty lists.
     pub const fn new() -> Self {
-        Self { warm: Warm::EMPTY, zones: [const { ZoneLists::EMPTY }; ZONES] }
+        Self {
+            warm: [const { Warm::EMPTY }; LISTED_ORDER + 1],
+            zones: [const { ZoneLists::EMPTY }; ZONES],
+        }
     }
 
-    /// Puts a block of a listed order on its stack; `false` if that is full.
+    /// Puts a block of a listed order on its stack: its zone's place among the fronts, and
+    /// its state in use. `false` if that is full.
     #[inline]
-    pub(crate) fn push(&mut self, pfn: Pfn, kind: Kind) -> bool {
-        let Some(lists) = self.zones.get_mut(kind.place()) else { return false };
-        let (order, migrate) = (kind.used().order(), kind.used().migrate().index());
+    pub(crate) fn push(&mut self, pfn: Pfn, place: usize, used: State) -> bool {
+        let Some(lists) = self.zones.get_mut(place) else { return false };
+        let (order, migrate) = (used.order(), used.migrate().index());
         if order == Order::ZERO {
             lists.single[migrate].push(pfn)
         } else {
@@ -235,8 +172,8 @@ impl CpuFront {
             single + larger.sum::<usize>()
         };
         let warm =
-            if self.warm.pfn == Warm::NONE { 0 } else { self.warm.kind.used().order().frames() };
-        self.zones.iter().map(zone_frames).sum::<usize>() as u32 + warm
+            self.warm.iter().enumerate().map(|(nth, warm)| usize::from(warm.is_some()) << nth);
+        (self.zones.iter().map(zone_frames).sum::<usize>() + warm.sum::<usize>()) as u32
     }
 }
 

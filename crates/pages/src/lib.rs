@@ -33,6 +33,7 @@ pub mod slab;
 mod state;
 mod stats;
 mod steal;
+mod warm;
 mod watermark;
 mod zone;
 mod zones;

@@ -16,12 +16,13 @@
 //! by a compare-and-swap, for about a nanosecond a free.
 
 use crate::atomic::{AtomicU32, Relaxed};
-use crate::cpu::{BATCH, CpuFront, Kind, LISTED_ORDER, ZoneLists, batch, flush_batch};
+use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, ZoneLists, batch, flush_batch};
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
 use crate::frame::{DirectMap, Order, Pfn, Virt};
 use crate::lock::Lock;
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::state::{self, FrameMap, State};
+use crate::warm::{Keep, Quick, Warm};
 use crate::watermark::{Mark, Request};
 use crate::zone::{ZONES, Zone, ZoneKind};
 use crate::zones::Zones;
@@ -29,8 +30,10 @@ use core::marker::PhantomData;
 
 /// The page allocator of a machine.
 pub struct Pages<'m, L> {
-    /// The first of `maps`, for the short way of a free; empty with exact frees.
-    quick: FrameMap<'m>,
+    /// The first of `maps`, for the short way of a request.
+    takes: Quick<'m>,
+    /// The same for that of a free; empty with exact frees.
+    keeps: Quick<'m>,
     exact: bool,
     /// The frames' bytes, highest zone that exists first: where most blocks are.
     maps: [FrameMap<'m>; ZONES],
@@ -60,7 +63,8 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         let preferred = ZoneKind::ALL.map(|highest| first(highest).unwrap_or(ZONES) as u8);
         let (direct, raced) = (None, AtomicU32::new(0));
         Self {
-            quick: maps[0],
+            takes: Quick::new(maps[0]),
+            keeps: Quick::new(maps[0]),
             exact: false,
             maps,
             kinds,
@@ -81,7 +85,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// From now on, of two CPUs that [`free`](Self::free) one block at the same moment,
     /// one is refused, for about a nanosecond a free.
     pub fn with_exact_frees(mut self) -> Self {
-        self.quick = FrameMap::empty();
+        self.keeps = Quick::EMPTY;
         self.exact = true;
         self
     }
@@ -114,23 +118,43 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         order: Order,
         request: Request,
     ) -> Result<Pfn, AllocError> {
+        let used = State::used(order, request.migrate);
         let place = match request.zone {
             ZoneKind::Normal => 0,
             lower => self.preferred[lower.index()] as usize,
         };
-        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(place), self.maps.get(place)) {
-            let used = State::used(order, request.migrate);
-            let migrate = request.migrate.index();
-            let warm = cpu.warm.take(Kind::new(place, used));
-            let popped = match warm {
-                None if order == Order::ZERO => lists.single[migrate].pop(),
-                None => lists.larger(order.get(), migrate).and_then(|stack| stack.pop()),
-                warm => warm,
-            };
-            if let Some(pfn) = popped {
-                map.set(map.index(pfn), used);
-                return Ok(pfn);
-            }
+        if place == 0
+            && let Some(warm) = cpu.warm.get_mut(order.get())
+            && let Some(pfn) = warm.take(used, &self.takes)
+        {
+            return Ok(pfn);
+        }
+        if order != Order::ZERO {
+            return self.alloc_larger(cpu, order, request, place);
+        }
+        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(place), self.maps.get(place))
+            && let Some(pfn) = lists.single[request.migrate.index()].pop()
+        {
+            map.set(map.index(pfn), used);
+            return Ok(pfn);
+        }
+        self.alloc_slow(cpu, order, request)
+    }
+
+    #[inline(always)]
+    fn alloc_larger(
+        &self,
+        cpu: &mut CpuFront,
+        order: Order,
+        request: Request,
+        place: usize,
+    ) -> Result<Pfn, AllocError> {
+        if let (Some(lists), Some(map)) = (cpu.zones.get_mut(place), self.maps.get(place))
+            && let Some(stack) = lists.larger(order.get(), request.migrate.index())
+            && let Some(pfn) = stack.pop()
+        {
+            map.set(map.index(pfn), State::used(order, request.migrate));
+            return Ok(pfn);
         }
         self.alloc_slow(cpu, order, request)
     }
@@ -153,7 +177,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
                         continue;
                     }
                     let Some(zone) = zones.zone_mut(kind) else { continue };
-                    if let Some(pfn) = refill(cpu, place, zone, order, request, mark) {
+                    if let Some(pfn) = self.refill(cpu, place, zone, order, request, mark) {
                         return Ok(pfn);
                     }
                 }
@@ -163,20 +187,66 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         })
     }
 
+    /// One block for the caller, the rest of a batch for its (empty) list.
+    fn refill(
+        &self,
+        cpu: &mut CpuFront,
+        place: usize,
+        zone: &mut Zone<'_>,
+        order: Order,
+        request: Request,
+        mark: Mark,
+    ) -> Option<Pfn> {
+        let lists = cpu.zones.get_mut(place)?;
+        let mut stack = lists.stack(order.get(), request.migrate.index())?;
+        let used = State::used(order, request.migrate);
+        // A zone further down the request's list may still have some.
+        if place == 0
+            && let Some(pfn) = cpu.warm[order.get()].take(used, &self.takes)
+        {
+            return Some(pfn);
+        }
+        if let Some(pfn) = stack.pop() {
+            zone.map.set(zone.map.index(pfn), used);
+            return Some(pfn);
+        }
+        if !zone.watermark_ok(order.get(), request, mark) {
+            return None;
+        }
+        let mut blocks = [Pfn::default(); BATCH];
+        let want = batch(order).min(stack.capacity());
+        let got = zone.alloc_above(order, request, mark, &mut blocks[..want]);
+        let (first, rest) = blocks[..got].split_first()?;
+        for pfn in rest {
+            zone.map.set(zone.map.index(*pfn), used.cached());
+        }
+        stack.refill(rest);
+        Some(*first)
+    }
+
     /// Takes a block back. O(1); O(batch) when the front flushes; orders 4 and up
     /// O(orders) under the lock. Any CPU may free any block.
     ///
     /// All of [`FreeError`]; nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub fn free(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         // A block of the highest zone, where most are, of the kind freed before.
-        if let Some(byte) = self.quick.byte(self.quick.index(pfn)) {
-            let state = state::load(byte);
-            if state.is_used_as(order) && cpu.warm.keep(pfn, Kind::new(0, state)) {
-                state::store(byte, state.cached());
-                return Ok(());
+        if let Some(warm) = cpu.warm.get_mut(order.get()) {
+            match warm.keep(pfn, &self.keeps) {
+                Keep::Kept => return Ok(()),
+                Keep::Full(older, used) if cpu.push(older, 0, used) => {
+                    cpu.warm[order.get()].replace(pfn, used);
+                    self.maps[0].set(self.maps[0].index(pfn), used.cached());
+                    return Ok(());
+                }
+                _ => {}
             }
         }
+        self.free_listed(cpu, pfn, order)
+    }
+
+    #[inline(never)]
+    fn free_listed(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         for (place, map) in self.maps.iter().enumerate() {
             let Some(byte) = map.byte(map.index(pfn)) else { continue };
             let state = state::load(byte);
@@ -193,10 +263,15 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
             } else {
                 state::store(byte, state.cached());
             }
-            if let Some((older, kind)) = cpu.warm.put(pfn, Kind::new(place, state))
-                && !cpu.push(older, kind)
-            {
-                self.make_room(cpu, older, kind);
+            let (mut pfn, mut state) = (pfn, state);
+            if place == 0 {
+                match cpu.warm[order.get()].replace(pfn, state) {
+                    Some(older) => (pfn, state) = older,
+                    None => return Ok(()),
+                }
+            }
+            if !cpu.push(pfn, place, state) {
+                self.make_room(cpu, pfn, place, state);
             }
             return Ok(());
         }
@@ -221,14 +296,14 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// The stack is full: its older half goes back, then the block has a place.
     #[cold]
     #[inline(never)]
-    fn make_room(&self, cpu: &mut CpuFront, pfn: Pfn, kind: Kind) {
+    fn make_room(&self, cpu: &mut CpuFront, pfn: Pfn, place: usize, used: State) {
         self.lock.with(|zones| {
-            let Some(zone) = zones.zone_mut(self.kinds[kind.place()]) else { return };
-            let (order, migrate) = (kind.used().order(), kind.used().migrate().index());
-            let lists = &mut cpu.zones[kind.place()];
+            let Some(zone) = zones.zone_mut(self.kinds[place]) else { return };
+            let (order, migrate) = (used.order(), used.migrate().index());
+            let lists = &mut cpu.zones[place];
             self.flush(lists, zone, order.get(), migrate, flush_batch(order));
         });
-        cpu.push(pfn, kind);
+        cpu.push(pfn, place, used);
     }
 
     /// Gives the oldest `count` blocks of a list back.
@@ -253,11 +328,12 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// or claimed, and when the CPU goes away. O(frames in the lists).
     pub fn drain(&self, cpu: &mut CpuFront) {
         self.lock.with(|zones| {
-            if let Some((pfn, kind)) = cpu.warm.empty()
-                && let Some(zone) = zones.zone_mut(self.kinds[kind.place()])
-                && zone.free_cached(pfn, kind.used().order()).is_err()
-            {
-                self.raced.fetch_add(1, Relaxed);
+            for (pfn, used) in cpu.warm.iter_mut().filter_map(Warm::empty) {
+                if let Some(zone) = zones.zone_mut(self.kinds[0])
+                    && zone.free_cached(pfn, used.order()).is_err()
+                {
+                    self.raced.fetch_add(1, Relaxed);
+                }
             }
             for (lists, kind) in cpu.zones.iter_mut().zip(self.kinds) {
                 let Some(zone) = zones.zone_mut(kind) else { continue };
@@ -327,36 +403,4 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         }
         self.free(cpu, pfn, order)
     }
-}
-
-/// One block for the caller, the rest of a batch for its (empty) list.
-fn refill(
-    cpu: &mut CpuFront,
-    place: usize,
-    zone: &mut Zone<'_>,
-    order: Order,
-    request: Request,
-    mark: Mark,
-) -> Option<Pfn> {
-    let lists = cpu.zones.get_mut(place)?;
-    let mut stack = lists.stack(order.get(), request.migrate.index())?;
-    let used = State::used(order, request.migrate);
-    // A zone further down the request's list may still have some.
-    let warm = cpu.warm.take(Kind::new(place, used));
-    if let Some(pfn) = warm.or_else(|| stack.pop()) {
-        zone.map.set(zone.map.index(pfn), used);
-        return Some(pfn);
-    }
-    if !zone.watermark_ok(order.get(), request, mark) {
-        return None;
-    }
-    let mut blocks = [Pfn::default(); BATCH];
-    let want = batch(order).min(stack.capacity());
-    let got = zone.alloc_above(order, request, mark, &mut blocks[..want]);
-    let (first, rest) = blocks[..got].split_first()?;
-    for pfn in rest {
-        zone.map.set(zone.map.index(*pfn), used.cached());
-    }
-    stack.refill(rest);
-    Some(*first)
 }

@@ -23,7 +23,7 @@ const GROUP: u32 = 16;
 const LARGEST: usize = Order::MAX.frames() as usize;
 const PAGEBLOCK: usize = PAGEBLOCK_ORDER.frames() as usize;
 
-/// `start..end`, as indices in the zone; empty if they are equal.
+/// `start..end`, as indices in the zone; empty, and of no type, if they are equal.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Run {
     pub(crate) start: usize,
@@ -56,6 +56,18 @@ impl Zone<'_> {
         Some(start)
     }
 
+    /// Takes the lowest block of just this order, if there is one and no run to settle; not
+    /// of the largest, which become a run.
+    #[inline(always)]
+    pub(crate) fn take_exact(&mut self, order: usize, migrate: MigrateType) -> Option<usize> {
+        let here = self.nonempty[migrate.index()] >> order & 1 != 0;
+        if here && self.run.is_empty() && order < self.max_order {
+            self.remove_first(migrate, order)
+        } else {
+            None
+        }
+    }
+
     /// Takes the lowest block of the smallest sufficient order; what is left of it
     /// becomes the run.
     #[inline(never)]
@@ -84,19 +96,39 @@ impl Zone<'_> {
         Some(index)
     }
 
-    /// Takes a freed block in: into the run, if it continues it at either end; else
-    /// the run is settled, this block goes into the sets, and an empty run waits
-    /// behind it for the next.
-    #[inline(always)]
+    /// Takes in a freed block that [`join_quickly`](Self::join_quickly) left: into the run, if
+    /// it starts one or comes before it; else the run is settled, this block goes into
+    /// the sets, and an empty run waits behind it for the next.
+    #[inline(never)]
     pub(crate) fn join(&mut self, index: usize, size: usize) {
         let run = self.run;
-        if index == run.end && self.same_block(index, run.migrate) {
-            self.run.end = index + size;
+        if run.is_empty() {
+            if index == run.end {
+                self.run = Run { start: index, end: index + size, migrate: self.type_at(index) };
+            } else {
+                self.put_alone(index, size);
+            }
         } else if index + size == run.start && self.same_block(run.start, self.type_at(index)) {
             self.run.start = index;
         } else {
             self.put_alone(index, size);
         }
+    }
+
+    /// Takes a freed block in, if that is short: it continues the run, or there is no run
+    /// and all that a frame needs is its bit in the set. A run stays away then until
+    /// the frame's neighbour comes, whose buddy is in the set.
+    #[inline(always)]
+    pub(crate) fn join_quickly(&mut self, index: usize, size: usize) -> bool {
+        let run = self.run;
+        if run.is_empty() {
+            return size == 1 && index != run.end && self.insert_lone(index);
+        }
+        let continues = index == run.end && self.same_block(index, run.migrate);
+        if continues {
+            self.run.end = index + size;
+        }
+        continues
     }
 
     /// Whether the frame at `border` and the one before it may be in one run: of one
@@ -116,12 +148,7 @@ impl Zone<'_> {
         let migrate = self.type_at(index);
         let behind = index + size;
         self.run = Run { start: behind, end: behind, migrate };
-        // One frame and no free buddy, as random frees leave it: on the short way.
-        if size != 1 || self.max_order == 0 {
-            self.put_block(index, size.trailing_zeros() as usize, migrate);
-        } else if self.insert_or_pair(migrate, 0, index) {
-            self.merge_as(index & !1, 1, migrate);
-        }
+        self.put_block(index, size.trailing_zeros() as usize, migrate);
     }
 
     /// Puts the run's pieces into the sets, merged. O(orders).

@@ -131,6 +131,10 @@ impl<'m> FrameMap<'m> {
         Pfn::new(self.base + index as u32)
     }
 
+    pub(crate) const fn bytes(&self) -> &'m [AtomicU8] {
+        self.bytes
+    }
+
     /// The byte of a frame; `None` for frames of other zones.
     #[inline]
     pub(crate) fn byte(&self, index: usize) -> Option<&'m AtomicU8> {

@@ -128,7 +128,6 @@ pub struct Zone<'m> {
     pub(crate) free: u32,
     pub(crate) managed: u32,
     pub(crate) marks: Watermarks,
-    types_at: usize,
 }
 
 impl<'m> Zone<'m> {
@@ -179,7 +178,6 @@ impl<'m> Zone<'m> {
             free: 0,
             managed: 0,
             marks: Watermarks::default(),
-            types_at: 0,
         })
     }
 
@@ -236,9 +234,13 @@ impl<'m> Zone<'m> {
     /// The type of the pageblock at `index`.
     #[inline]
     pub(crate) fn type_at(&self, index: usize) -> MigrateType {
+        MigrateType::from_bits(self.type_bits(index) as u8)
+    }
+
+    #[inline(always)]
+    fn type_bits(&self, index: usize) -> usize {
         let block = index >> PAGEBLOCK_ORDER.get();
-        let word = self.words[self.types_at + block / 32];
-        MigrateType::from_bits((word >> (block % 32 * 2)) as u8)
+        (self.words[block / 32] >> (block % 32 * 2)) as usize & 3
     }
 
     /// Retypes the pageblocks of `index..index + frames`, whose free blocks the
@@ -246,7 +248,7 @@ impl<'m> Zone<'m> {
     pub(crate) fn set_types(&mut self, index: usize, frames: usize, migrate: MigrateType) {
         let first = index >> PAGEBLOCK_ORDER.get();
         for block in first..(index + frames).div_ceil(1 << PAGEBLOCK_ORDER.get()) {
-            let word = &mut self.words[self.types_at + block / 32];
+            let word = &mut self.words[block / 32];
             let shift = block % 32 * 2;
             *word = *word & !(3 << shift) | (migrate as u64) << shift;
         }
@@ -276,6 +278,18 @@ impl<'m> Zone<'m> {
         if set.count == 0 {
             self.nonempty[migrate.index()] &= !(1 << order);
         }
+    }
+
+    /// Takes the lowest block of a free set out.
+    #[inline(always)]
+    pub(crate) fn remove_first(&mut self, migrate: MigrateType, order: usize) -> Option<usize> {
+        let set = &mut self.sets[place(migrate, order)];
+        let bit = set.take_first(self.words)?;
+        set.count = set.count.wrapping_sub(1);
+        if set.count == 0 {
+            self.nonempty[migrate.index()] &= !(1 << order);
+        }
+        Some(bit << order)
     }
 
     /// Puts a block into a free set, unless its buddy is there: then takes that out
@@ -310,6 +324,20 @@ impl<'m> Zone<'m> {
             set.unsummarise(self.words, bit / 64);
         }
         true
+    }
+
+    /// Puts a frame into its set, if that takes no more than its bit, as random frees have it:
+    /// its buddy is not there, and another one of its word is.
+    #[inline(always)]
+    pub(crate) fn insert_lone(&mut self, index: usize) -> bool {
+        let set = &mut self.sets[(self.type_bits(index) << 4) & (SETS - 1)];
+        let Some(word) = self.words.get_mut(set.word_of(index)) else { return false };
+        let lone = *word != 0 && *word >> ((index ^ 1) % 64) & 1 == 0;
+        if lone {
+            *word |= 1 << (index % 64);
+            set.count += 1;
+        }
+        lone
     }
 
     /// Changes the count of a free set.

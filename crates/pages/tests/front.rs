@@ -246,3 +246,21 @@ fn racing_double_frees_lose_nothing() {
     }
     assert_eq!(pages.raced_frees(), 0);
 }
+
+/// A frame of a hole has the byte 0; a fresh front has no kind that is like it.
+#[test]
+fn a_fresh_front_takes_no_frame_of_a_hole() {
+    for exact in [false, true] {
+        let mut zones = Zones::new();
+        zones.add_zone(zone(ZoneKind::Normal, 0, 4096, 10)).unwrap();
+        zones.add_region(Pfn::new(0), Pfn::new(1024)).unwrap();
+        let pages = Pages::new(zones, SpinLock::new);
+        let pages = if exact { pages.with_exact_frees() } else { pages };
+        let mut cpu = CpuFront::new();
+        for at in 0..=3 {
+            let freed = pages.free(&mut cpu, Pfn::new(1024), order(at));
+            assert_eq!(freed, Err(FreeError::Foreign));
+        }
+        assert_eq!(cpu.frames(), 0);
+    }
+}

@@ -44,12 +44,14 @@ pub struct Bare(pub Zones<'static>);
 pub const ALL: Request = Request::USER.urgent(Urgency::Exhaust);
 
 impl Buddy for Bare {
+    #[inline(always)]
     fn get(&mut self, order: usize) -> Option<usize> {
         let zone = self.0.zone_mut(ZoneKind::Normal)?;
         let pfn = zone.alloc(Order::new(order as u8)?, MigrateType::Movable).ok()?;
         Some(pfn.get() as usize)
     }
 
+    #[inline(always)]
     fn put(&mut self, block: usize, order: usize) {
         let zone = self.0.zone_mut(ZoneKind::Normal).unwrap();
         zone.free(Pfn::new(block as u32), Order::new(order as u8).unwrap()).unwrap();
@@ -59,13 +61,13 @@ impl Buddy for Bare {
 pub struct Fronted(pub Pages<'static, SpinLock<Zones<'static>>>, pub Box<CpuFront>);
 
 impl Buddy for Fronted {
-    #[inline]
+    #[inline(always)]
     fn get(&mut self, order: usize) -> Option<usize> {
         let order = Order::new(order as u8)?;
         self.0.alloc(&mut self.1, order, ALL).ok().map(|pfn| pfn.get() as usize)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, block: usize, order: usize) {
         let order = Order::new(order as u8).unwrap();
         self.0.free(&mut self.1, Pfn::new(block as u32), order).unwrap();
@@ -86,10 +88,12 @@ impl Intrusive {
 }
 
 impl Buddy for Intrusive {
+    #[inline(always)]
     fn get(&mut self, order: usize) -> Option<usize> {
         self.0.alloc_pages(1 << order, 4096).ok()
     }
 
+    #[inline(always)]
     fn put(&mut self, block: usize, order: usize) {
         self.0.dealloc_pages(block, 1 << order);
     }
@@ -106,10 +110,12 @@ impl Sets {
 }
 
 impl Buddy for Sets {
+    #[inline(always)]
     fn get(&mut self, order: usize) -> Option<usize> {
         self.0.alloc(1 << order)
     }
 
+    #[inline(always)]
     fn put(&mut self, block: usize, order: usize) {
         self.0.dealloc(block, 1 << order);
     }
@@ -128,11 +134,13 @@ impl Bitmap {
 }
 
 impl Buddy for Bitmap {
+    #[inline(always)]
     fn get(&mut self, order: usize) -> Option<usize> {
         use axallocator::PageAllocator;
         self.0.alloc_pages(1 << order, 4096 << order).ok()
     }
 
+    #[inline(always)]
     fn put(&mut self, block: usize, order: usize) {
         use axallocator::PageAllocator;
         self.0.dealloc_pages(block, 1 << order);

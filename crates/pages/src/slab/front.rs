@@ -5,7 +5,7 @@
 //!                                    freed last   newest first
 //! ```
 //! The warm object stands beside the stack, so that a pair of calls does not wait
-//! for the stack's length to be stored and loaded again (see `cpu.rs`).
+//! for the stack's length to be stored and loaded again (see `warm.rs`).
 //!
 //! Linux 6.18 calls it a sheaf. Any CPU may free any object: it goes to the stack
 //! of the CPU that frees. A copied shape is as old as `epoch` says; destroying a
@@ -40,6 +40,7 @@ impl Front {
                 order: 0,
                 objects: 0,
                 inverse: 0,
+                end: 0,
                 limit: 0,
                 debug: false,
                 constructed: false,
@@ -124,13 +125,16 @@ impl Default for Front {
 /// caches beyond take the lock each time.
 pub struct CpuSlab<'c> {
     pub(crate) fronts: &'c mut [Front],
+    /// The kmalloc class freed last: so that the place of the next one's front need not
+    /// wait for its frame's word.
+    pub(crate) last: u32,
 }
 
 impl<'c> CpuSlab<'c> {
     /// Over these fronts, each [`Front::new`] or from an earlier `CpuSlab` of the
     /// same heap and CPU.
     pub const fn new(fronts: &'c mut [Front]) -> Self {
-        Self { fronts }
+        Self { fronts, last: 0 }
     }
 
     /// Objects that wait here.

@@ -13,7 +13,6 @@ use crate::frame::{DirectMap, Pfn, Virt};
 use crate::lock::Lock;
 use crate::slab::front::{CpuSlab, Front};
 use crate::slab::ground::{Ground, IN_FRONT, Info, Memory, SlabFrame, Source};
-use crate::slab::kmalloc::KMALLOC_SIZES;
 use crate::slab::shape::CacheSpec;
 use crate::slab::store::{CacheSlot, Slabs};
 use core::marker::PhantomData;
@@ -47,7 +46,6 @@ pub struct Parts<'m, M, P> {
 pub struct SlabHeap<'m, M, P, L> {
     pub(crate) ground: Ground<'m, M, P>,
     pub(crate) lock: L,
-    pub(crate) classes: [CacheId; KMALLOC_SIZES.len()],
     /// Moves on whenever a cache is destroyed.
     epoch: AtomicU32,
     /// The same, for the short way of a free; with exact frees no front's.
@@ -70,10 +68,10 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
         let start = direct.frame_to_virt(first).ok_or(SlabError::BadLayout)?.0;
         let ground = Ground { memory, source, frames, start, first, secret, cpus };
         let mut slabs = Slabs::new(slots);
-        let classes = Self::create_classes(&mut slabs, cpus)?;
+        Self::create_classes(&mut slabs, cpus)?;
         let (epoch, quick, exact) = (AtomicU32::new(1), AtomicU32::new(1), false);
         let slabs_of = PhantomData;
-        Ok(Self { ground, lock: lock(slabs), classes, epoch, quick, exact, slabs: slabs_of })
+        Ok(Self { ground, lock: lock(slabs), epoch, quick, exact, slabs: slabs_of })
     }
 
     /// From now on, of two CPUs that free one object at the same moment, one is
@@ -100,7 +98,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// [`SlabError::Busy`] with objects out, those in fronts too: then nothing but
     /// the empty slabs has gone. [`SlabError::NoSuchCache`].
     pub fn destroy(&self, id: CacheId) -> Result<(), SlabError> {
-        if self.classes.contains(&id) {
+        if id.is_class() {
             return Err(SlabError::Busy(0));
         }
         self.lock.with(|slabs| {
@@ -126,7 +124,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
 
     /// The same for all kmalloc caches. O(partial slabs).
     pub fn shrink_kmalloc(&self) -> u32 {
-        self.classes.iter().map(|id| self.shrink(*id).unwrap_or(0)).sum()
+        CacheId::classes().map(|id| self.shrink(id).unwrap_or(0)).sum()
     }
 
     /// `kmem_cache_alloc`. O(1) from the front, O(capacity) when it refills, O(objects

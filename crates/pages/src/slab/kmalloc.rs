@@ -34,6 +34,26 @@ const NAMES: [&str; 13] = [
     "kmalloc-8k",
 ];
 
+const CLASSES: u32 = KMALLOC_SIZES.len() as u32;
+
+impl CacheId {
+    /// A class's cache: they are the first that a heap makes.
+    #[inline(always)]
+    const fn of_class(class: u32) -> Self {
+        Self { index: class, serial: class + 1 }
+    }
+
+    /// All of them.
+    pub(super) fn classes() -> impl Iterator<Item = Self> {
+        (0..CLASSES).map(Self::of_class)
+    }
+
+    /// Whether it is a class's.
+    pub(super) const fn is_class(self) -> bool {
+        self.index < CLASSES
+    }
+}
+
 /// The class of each size up to 192, in steps of 8.
 const SMALL: [u8; 25] = {
     let mut table = [0; 25];
@@ -50,29 +70,25 @@ const SMALL: [u8; 25] = {
 
 /// The class of a size from 1 to 8192. O(1).
 #[inline]
-const fn class_of(size: u64) -> usize {
+const fn class_of(size: u64) -> u32 {
     if size <= 192 {
-        SMALL[size.div_ceil(8) as usize] as usize
+        SMALL[size.div_ceil(8) as usize] as u32
     } else {
         // 193…256 → 7, doubling from there.
-        (u64::BITS - (size - 1).leading_zeros()) as usize - 1
+        u64::BITS - (size - 1).leading_zeros() - 1
     }
 }
 
 impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
-    /// The kmalloc caches. Powers of two are aligned to their size.
-    pub(super) fn create_classes(
-        slabs: &mut Slabs<'m>,
-        cpus: u32,
-    ) -> Result<[CacheId; KMALLOC_SIZES.len()], SlabError> {
-        let mut classes = [CacheId { index: 0, serial: 0 }; KMALLOC_SIZES.len()];
+    /// Makes the kmalloc caches, before any other. Powers of two are aligned to their size.
+    pub(super) fn create_classes(slabs: &mut Slabs<'m>, cpus: u32) -> Result<(), SlabError> {
         for (class, size) in KMALLOC_SIZES.into_iter().enumerate() {
             let align = if size.is_power_of_two() { size.min(PAGE_SIZE as u32) } else { 32 };
             let spec = CacheSpec { align, ..CacheSpec::new(NAMES[class], size) };
             let (index, serial) = slabs.create(&spec, cpus)?;
-            classes[class] = CacheId { index, serial };
+            debug_assert_eq!(CacheId { index, serial }, CacheId::of_class(index));
         }
-        Ok(classes)
+        Ok(())
     }
 
     /// `kmalloc`: at least `size` bytes, contiguous; aligned to 8, powers of two to
@@ -83,7 +99,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     #[inline]
     pub fn kmalloc(&self, cpu: &mut CpuSlab<'_>, size: u64) -> Result<Virt, SlabError> {
         if size.wrapping_sub(1) < 8192 {
-            return self.alloc(cpu, self.classes[class_of(size)]);
+            return self.alloc(cpu, CacheId::of_class(class_of(size)));
         }
         self.alloc_large(size)
     }
@@ -107,10 +123,26 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// As [`free`](Self::free).
     #[inline]
     pub fn kfree(&self, cpu: &mut CpuSlab<'_>, at: Virt) -> Result<(), SlabError> {
+        let last = cpu.last;
         let found = self.ground.info_at(at.0);
+        if found.0.is_of(last) {
+            return self.free_found(cpu, CacheId::of_class(last), at, found);
+        }
+        self.free_of_another(cpu, at, found)
+    }
+
+    /// Of another class than the one before, or of none.
+    #[inline(never)]
+    fn free_of_another(
+        &self,
+        cpu: &mut CpuSlab<'_>,
+        at: Virt,
+        found: (Info, usize),
+    ) -> Result<(), SlabError> {
         let Some(index) = found.0.cache() else { return Err(SlabError::Foreign) };
-        if let Some(class) = self.classes.get(index as usize) {
-            return self.free_found(cpu, *class, at, found);
+        if index < CLASSES {
+            cpu.last = index;
+            return self.free_found(cpu, CacheId::of_class(index), at, found);
         }
         self.free_other(cpu, index, at)
     }
@@ -193,7 +225,7 @@ mod tests {
     #[test]
     fn every_size_has_the_smallest_class() {
         for size in 1..=8192_u64 {
-            let class = class_of(size);
+            let class = class_of(size) as usize;
             assert!(u64::from(KMALLOC_SIZES[class]) >= size);
             assert!(class == 0 || u64::from(KMALLOC_SIZES[class - 1]) < size);
         }

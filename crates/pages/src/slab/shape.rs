@@ -88,6 +88,8 @@ pub(crate) struct Shape {
     pub(crate) objects: u32,
     /// ceil(2^64 / stride): offset % stride == 0 ⇔ offset × this < this.
     pub(crate) inverse: u64,
+    /// Bytes of a slab's objects.
+    pub(crate) end: u32,
     /// Objects that a front may hold.
     pub(crate) limit: u32,
     pub(crate) debug: bool,
@@ -119,6 +121,7 @@ impl Shape {
         let stride = (left + end).next_multiple_of(align);
         let order = slab_order(stride, cpus).ok_or(SlabError::BadLayout)?;
         let bytes = (PAGE_SIZE as u32) << order;
+        let objects = (bytes / stride).min(MAX_OBJECTS);
         Ok(Self {
             serial,
             object_size: spec.size,
@@ -126,7 +129,8 @@ impl Shape {
             left,
             free_at,
             order,
-            objects: (bytes / stride).min(MAX_OBJECTS),
+            objects,
+            end: objects * stride,
             inverse: u64::MAX / u64::from(stride) + 1,
             limit: match stride {
                 _ if spec.debug => 0,
@@ -168,8 +172,7 @@ impl Shape {
     #[inline]
     pub(crate) const fn is_object(&self, base: u64, addr: u64) -> bool {
         let offset = addr.wrapping_sub(base).wrapping_sub(self.left as u64);
-        let end = self.objects as u64 * self.stride as u64;
-        offset < end && offset.wrapping_mul(self.inverse) < self.inverse
+        offset < self.end as u64 && offset.wrapping_mul(self.inverse) < self.inverse
     }
 
     /// The order's type.
