@@ -119,6 +119,25 @@ fn a_program_on_our_heap_is_read_too() {
 }
 
 #[test]
+fn a_consistent_look_says_for_how_long_and_for_what() {
+    let Some(running) = Running::start(&[], &[]) else { return };
+    let output =
+        heapwise().args(["explain", "--json", "--consistent", &running.pid()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let object = object(&output);
+    assert!(object["pause_ns"].as_u64().is_some_and(|pause| pause > 0));
+    assert!(said.contains("the process was stopped for "), "{said}");
+    match object["pause_for"]["what"].as_str() {
+        Some("copy") => assert!(said.contains("a copy of it took"), "{said}"),
+        Some("look") => assert!(said.contains("no copy of it could be made ("), "{said}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(object["rss_bytes"], object["kernel"]["smaps_rollup_rss_bytes"]);
+    assert_sums(&object);
+}
+
+#[test]
 fn a_condition_that_holds_gives_1() {
     let Some(running) = Running::start(&[], &[]) else { return };
     for (condition, code) in

@@ -10,16 +10,17 @@
 //! recognise whose heap it is
 //! runtimes  heaps past malloc: Python's, Java's, Go's
 //! ledger    claims on pages become an account that sums to the RSS
+//! moment    what of it is of one moment, with or without a stop
 //! survey    one look at a process: all of the above in order
 //! verdict   what it means, in words
 //! snapshot  a look in a file
 //! diff      two looks: what grows
 //! control   commands to a process on our heap
 //! ```
-//! A look stops nothing, writes nothing, maps nothing into the target:
-//! the page state is read first, and then memory of present pages only. Any
-//! word read may be anything: loops are bounded, inconsistencies are counted,
-//! nothing panics.
+//! A look stops nothing, writes nothing, maps nothing into the target (one of a single moment
+//! stops it for a copy, [`process::frozen`]): the page state is read first, and then memory of
+//! present pages only. Any word read may be anything: loops are bounded, inconsistencies are
+//! counted, nothing panics.
 
 pub mod control;
 pub mod corefile;
@@ -31,6 +32,7 @@ pub mod heap;
 pub mod holders;
 pub mod images;
 pub mod ledger;
+pub mod moment;
 pub mod origin;
 pub mod ours;
 pub mod process;

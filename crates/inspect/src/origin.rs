@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::figures::start_time;
 use crate::process::files::{path, read};
+use crate::wire;
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,29 @@ pub enum Source {
     Process,
     /// A core file: the account is of the pages that the file holds.
     Core,
+}
+
+/// What a process is stopped for, when a look is to be of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseFor {
+    /// For a copy of it to be made, which was looked at then.
+    Copy {
+        /// How long that took the kernel, nanoseconds.
+        made_ns: u64,
+        /// Memory of the copy's page tables.
+        #[serde(deserialize_with = "wire::figure")]
+        table_bytes: usize,
+        /// Page faults of the process while it was there: each a page copied, at most.
+        faults: u64,
+        /// Whether it was removed without a trace; if not it stays as a zombie until the process ends.
+        is_removed: bool,
+    },
+    /// For the whole look.
+    Look {
+        /// Why no copy could be made.
+        why: String,
+    },
 }
 
 /// The circumstances of a look.
@@ -30,6 +54,9 @@ pub struct Origin {
     /// How long the process was stopped for it, nanoseconds; none if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_ns: Option<u64>,
+    /// What the process was stopped for; none if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_for: Option<PauseFor>,
     /// When the process started, in clock ticks since boot: with its number, its identity.
     #[serde(default)]
     pub start_ticks: u64,
@@ -62,6 +89,7 @@ impl Origin {
             taken_unix_ms: unix_ms(SystemTime::now()),
             took_ns: 0,
             pause_ns: None,
+            pause_for: None,
             start_ticks: start_time(pid).unwrap_or(0),
             command: words(&read(pid, "cmdline").unwrap_or_default()),
             executable: executable.to_string_lossy().into_owned(),

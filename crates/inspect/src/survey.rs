@@ -17,6 +17,7 @@ use crate::heap::summary::{Claim, Heaps, What};
 use crate::holders::{self, Holder};
 use crate::images::Files;
 use crate::ledger::{self, Account};
+use crate::moment::{Moment, of_one_moment};
 use crate::origin::{self, Host, Origin, Source};
 use crate::ours;
 use crate::process::cgroup::{self, Cgroup};
@@ -24,7 +25,6 @@ use crate::process::figures::{self, Figures, MappingFigures};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Memory;
 use crate::process::pages::Pages;
-use crate::process::stopped::while_stopped;
 use crate::process::threads::{self, Threads};
 use crate::recognise::{Glibc, Recognised, recognise};
 use crate::runtimes::{self, Runtime};
@@ -208,29 +208,32 @@ pub(crate) fn page_bytes() -> usize {
 /// With the process stopped, if that is wanted.
 fn look_once(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> {
     if !options.consistent {
-        return look(pid, options, page_bytes);
+        return match Moment::take(pid, page_bytes) {
+            Ok(moment) => look(moment, options),
+            Err(error @ Error::NotPermitted { .. }) => {
+                counters_only(pid, page_bytes, error.to_string())
+            }
+            Err(error) => Err(error),
+        };
     }
-    let (mut seen, pause) = while_stopped(pid, || look(pid, options, page_bytes))?;
+    let (mut seen, pause, pause_for) =
+        of_one_moment(pid, page_bytes, |moment| look(moment, options))?;
     seen.origin.pause_ns = Some(pause.as_nanos() as u64);
+    seen.origin.pause_for = Some(pause_for);
     Ok(seen)
 }
 
-fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> {
-    let (maps, pages) = match resident(pid, page_bytes) {
-        Ok(both) => both,
-        Err(error @ Error::NotPermitted { .. }) => {
-            return counters_only(pid, page_bytes, error.to_string());
-        }
-        Err(error) => return Err(error),
-    };
-    let figures = Figures::read(pid, page_bytes)?;
+fn look(moment: Moment, options: Options) -> Result<Survey, Error> {
+    let pages = moment.pages.clone();
+    let memory = moment.memory(&pages);
+    let Moment { pid, maps, pages: own_pages, figures, threads: listed, .. } = moment;
     let mut seen = Survey {
         pid,
         origin: Origin::of_process(pid),
         allocator: Allocator::Hidden(String::new()),
         depth: Depth::Mappings,
         account: Account::default(),
-        rss: pages.total(),
+        rss: own_pages.total(),
         figures,
         cgroup: cgroup::of(pid),
         heaps: Heaps::default(),
@@ -240,20 +243,19 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         maps,
         mapping_figures: Vec::new(),
         root: None,
-        pages,
+        pages: own_pages,
         threads: Threads::default(),
         notes: Vec::new(),
     };
-    let pages = seen.pages.clone();
-    match Memory::open(pid, &pages) {
+    match memory {
         Ok(memory) => {
-            seen.threads = threads::of(pid, &seen.maps, Some(&memory));
+            seen.threads = threads::find_all(pid, listed, &seen.maps, Some(&memory));
             read_heaps(&mut seen, Files::Process(pid), &memory, options);
             seen.runtimes = find_runtimes(&seen, Files::Process(pid), &memory);
         }
         Err(error @ Error::NotPermitted { .. }) => {
             seen.allocator = Allocator::Hidden(error.to_string());
-            seen.threads = threads::of(pid, &seen.maps, None);
+            seen.threads = threads::find_all(pid, listed, &seen.maps, None);
         }
         Err(error) => return Err(error),
     }
@@ -268,8 +270,8 @@ fn look(pid: u32, options: Options, page_bytes: usize) -> Result<Survey, Error> 
         seen.notes.push("pages of hugetlbfs are in use: no RSS counts them".into());
     }
     // Threads and arenas that ended meanwhile took their memory with them.
-    let still =
-        maps::of(pid).map_or_else(|_| seen.maps.clone(), |now| gone::still(&seen.maps, &now));
+    let now = if options.consistent { None } else { maps::of(pid).ok() };
+    let still = now.map_or_else(|| seen.maps.clone(), |now| gone::still(&seen.maps, &now));
     seen.account = ledger::settle(&still, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
     let unattributed = seen.account.tally[Row::Unattributed];
     if seen.depth == Depth::Whole && unattributed > seen.rss / MOST_UNATTRIBUTED {
@@ -334,33 +336,6 @@ pub fn survey_core(core: &Core, options: Options) -> Result<Survey, CoreError> {
         ledger::settle(&seen.maps, &seen.pages, &seen.heaps.claims, &stacks(&seen.threads));
     seen.origin.took_ns = begun.elapsed().as_nanos() as u64;
     Ok(seen)
-}
-
-/// The mappings and their resident pages, of one moment: the mappings are read
-/// before and after, until both agree.
-pub(crate) fn resident(pid: u32, page_bytes: usize) -> Result<(Vec<Mapping>, Pages), Error> {
-    let mut maps = maps::of(pid)?;
-    for attempt in 1.. {
-        let pages = Pages::of(pid, &maps, page_bytes)?;
-        let after = maps::of(pid)?;
-        let unchanged = after == maps;
-        maps = after;
-        if unchanged || attempt == ATTEMPTS {
-            let hugetlb = hugetlb(pid, &maps)?;
-            return Ok((maps, pages.without(&hugetlb)));
-        }
-    }
-    unreachable!("the loop ends with the last attempt")
-}
-
-/// Mappings of hugetlbfs, which are not in the RSS.
-fn hugetlb(pid: u32, maps: &[Mapping]) -> Result<Vec<Span>, Error> {
-    if Figures::read(pid, page_bytes())?.hugetlb == 0 {
-        return Ok(Vec::new());
-    }
-    let all = figures::smaps(pid)?;
-    let starts = all.iter().filter(|mapping| mapping.hugetlb).map(|mapping| mapping.start);
-    Ok(starts.filter_map(|start| maps::find(maps, start)).map(|mapping| mapping.span).collect())
 }
 
 fn stacks(threads: &Threads) -> Vec<Span> {

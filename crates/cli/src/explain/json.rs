@@ -5,7 +5,7 @@ use heapwise_inspect::heap::scan::Count;
 use heapwise_inspect::heap::summary::ArenaSummary;
 use heapwise_inspect::heap::{KINDS, Kind};
 use heapwise_inspect::holders::Holder;
-use heapwise_inspect::origin::Source;
+use heapwise_inspect::origin::{PauseFor, Source};
 use heapwise_inspect::runtimes::Runtime;
 use heapwise_inspect::survey::Site;
 use heapwise_inspect::verdict::Verdict;
@@ -44,6 +44,7 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "taken_unix_ms": survey.origin.taken_unix_ms,
         "took_ns": survey.origin.took_ns,
         "pause_ns": survey.origin.pause_ns,
+        "pause_for": survey.origin.pause_for.as_ref().map(pause_for),
         "command": survey.origin.command,
         "host": survey.origin.host,
         "kernel": (survey.origin.source == Source::Process).then(|| json!({
@@ -159,4 +160,17 @@ fn holder(holder: &Holder, with_bytes: bool) -> Value {
         "age_ms": holder.age_ms,
         "site": holder.site,
     })
+}
+
+fn pause_for(pause: &PauseFor) -> Value {
+    match pause {
+        PauseFor::Copy { made_ns, table_bytes, faults, is_removed } => json!({
+            "what": "copy",
+            "made_ns": made_ns,
+            "page_table_bytes": table_bytes,
+            "page_faults": faults,
+            "removed": is_removed,
+        }),
+        PauseFor::Look { why } => json!({ "what": "look", "why": why }),
+    }
 }

@@ -1,7 +1,7 @@
 //! The verdict in words: what it is.
 
 use heapwise_inspect::heap::classes::Class;
-use heapwise_inspect::origin::Source;
+use heapwise_inspect::origin::{Origin, PauseFor, Source};
 use heapwise_inspect::runtimes::{Language, Part, Runtime};
 use heapwise_inspect::verdict::Situation;
 use heapwise_inspect::{Allocator, Depth, Survey};
@@ -18,6 +18,28 @@ pub fn allocator(survey: &Survey) -> String {
         Allocator::Other(name) => name.clone(),
         Allocator::Hidden(_) => "unknown".into(),
     }
+}
+
+/// How long the process stood still for the look, and for what; none if it did not.
+pub fn pause(origin: &Origin) -> Option<String> {
+    let stopped = format!("the process was stopped for {}", duration(origin.pause_ns?));
+    Some(match &origin.pause_for {
+        None => stopped,
+        Some(PauseFor::Look { why }) => {
+            format!("{stopped}, the whole look: no copy of it could be made ({why})")
+        }
+        Some(PauseFor::Copy { made_ns, table_bytes, faults, is_removed }) => {
+            let stays = "; the copy stays as a zombie until the process ends or the next such look";
+            format!(
+                "{stopped}, of which a copy of it took {}, and the copy was looked at ({} of page \
+                 tables, {} page faults of the process meanwhile){}",
+                duration(*made_ns),
+                bytes(*table_bytes as u64),
+                count(*faults),
+                if *is_removed { "" } else { stays },
+            )
+        }
+    })
 }
 
 /// The same in few words.

@@ -25,9 +25,9 @@ use heapwise_inspect::{Options, Survey, survey, survey_core};
 
 use self::watched::Moment;
 use crate::exit;
+use crate::explain::words;
 use crate::failure::{Failure, USAGE};
 use crate::profile::living::{Living, Patience};
-use crate::units::duration;
 
 /// What to look at.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub struct TargetArgs {
     /// Where the files of a core's process are, if not on this machine
     #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
     sysroot: PathBuf,
-    /// Stop the process for the look, so that all is of one moment; says for how long
+    /// Look at one moment: stop the process for as long as a copy of it takes; says for how long
     #[arg(long, conflicts_with = "command")]
     consistent: bool,
 
@@ -200,8 +200,8 @@ impl Target {
         match self {
             Self::Process(pid) => {
                 let seen = survey(*pid, options).map_err(|error| exit::failure(&error))?;
-                if let Some(pause) = seen.origin.pause_ns {
-                    crate::complain(&format!("the process was stopped for {}", duration(pause)));
+                if let Some(pause) = words::pause(&seen.origin) {
+                    crate::complain(&pause);
                 }
                 Ok(seen)
             }

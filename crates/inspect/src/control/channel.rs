@@ -13,6 +13,7 @@ use super::Refusal;
 use crate::error::Error;
 use crate::ours::root::Root;
 use crate::process::files::{convert, open};
+use crate::process::remote;
 
 /// What came of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,59 +148,14 @@ impl Block {
     }
 
     fn set(&self, offset: usize, bytes: &[u8]) -> Result<(), Error> {
-        self.copy_to(self.address + offset, bytes)
+        remote::write(self.pid, self.address + offset, bytes).map_err(|error| self.convert(error))
     }
 
-    /// Reads memory of the target.
-    pub(super) fn copy_from(&self, address: usize, into: &mut [u8]) -> Result<(), Error> {
-        let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-        let remote = remote(address, into.len());
-        // SAFETY: `local` is memory of ours that may be written; `remote` is the kernel's to check.
-        let got = unsafe {
-            libc::process_vm_readv(
-                self.pid.cast_signed(),
-                &raw const local,
-                1,
-                &raw const remote,
-                1,
-                0,
-            )
-        };
-        self.whole(got, into.len())
+    fn copy_from(&self, address: usize, into: &mut [u8]) -> Result<(), Error> {
+        remote::read(self.pid, address, into).map_err(|error| self.convert(error))
     }
 
-    /// Writes memory of the target, which must be writable there.
-    pub(super) fn copy_to(&self, address: usize, bytes: &[u8]) -> Result<(), Error> {
-        let local =
-            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-        let remote = remote(address, bytes.len());
-        // SAFETY: `local` is only read; `remote` is the kernel's to check.
-        let got = unsafe {
-            libc::process_vm_writev(
-                self.pid.cast_signed(),
-                &raw const local,
-                1,
-                &raw const remote,
-                1,
-                0,
-            )
-        };
-        self.whole(got, bytes.len())
+    fn convert(&self, error: io::Error) -> Error {
+        convert(self.pid, "memory", error)
     }
-
-    fn whole(&self, got: isize, wanted: usize) -> Result<(), Error> {
-        if usize::try_from(got) == Ok(wanted) {
-            return Ok(());
-        }
-        let error = if got < 0 {
-            io::Error::last_os_error()
-        } else {
-            io::Error::from_raw_os_error(libc::EFAULT)
-        };
-        Err(convert(self.pid, "memory", error))
-    }
-}
-
-fn remote(address: usize, bytes: usize) -> libc::iovec {
-    libc::iovec { iov_base: std::ptr::without_provenance_mut(address), iov_len: bytes }
 }

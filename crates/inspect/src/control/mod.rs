@@ -19,14 +19,14 @@ use crate::images::Files;
 use crate::ours::root::Root;
 use crate::process::memory::Memory;
 use crate::recognise::recognise;
-use crate::survey;
+use crate::{moment, survey};
 
 /// The published state of a process on our allocator; none on another.
 ///
 /// # Errors
 /// No such process, no permission.
 pub fn find(pid: u32) -> Result<Option<Root>, Error> {
-    let (maps, pages) = survey::resident(pid, survey::page_bytes())?;
+    let (maps, pages) = moment::resident(pid, survey::page_bytes())?;
     let memory = Memory::open(pid, &pages)?;
     Ok(recognise(Files::Process(pid), &maps, &memory).ours)
 }

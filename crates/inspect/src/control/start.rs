@@ -23,14 +23,15 @@ use super::channel::Block;
 use crate::error::Error;
 use crate::process::figures::field;
 use crate::process::files::{convert, path};
+use crate::process::interrupted::{
+    RED_ZONE, USER_CS, has_own_filters, has_shadow_stack, in_restartable_sequence, make_call_again,
+    signal_pending, status,
+};
+use crate::process::remote;
 use crate::process::tracing::{Stop, Tracee};
 
-/// What the entry skips when it returns: what a function without calls may use unasked.
-const RED_ZONE: u64 = 128;
 /// The entry's frame and a margin: this much below the stack pointer must be there.
 const STACK_ROOM: u64 = 1024;
-/// The code segment of 64-bit programs.
-const USER_CS: u64 = 0x33;
 /// A thread that is to stop gets this long.
 const STOPS_WITHIN: Duration = Duration::from_millis(500);
 /// All threads are tried again for this long.
@@ -66,8 +67,12 @@ pub fn start(block: &Block, entry: usize, until: Instant, forced: bool) -> Resul
     let rounds_until = until.min(Instant::now() + TRIED_FOR);
     loop {
         for tid in candidates(block.pid) {
-            if !forced {
-                seccomp_allows(block.pid, tid)?;
+            if !forced && has_own_filters(block.pid, tid) {
+                return Err(Refusal::NotNow(
+                    "no helper runs in it, and its seccomp filters may end it for starting one; \
+                     --force dares"
+                        .into(),
+                ));
             }
             // A thread of our own: with its end the kernel lets go whatever it still traces.
             let outcome = std::thread::scope(|scope| {
@@ -120,7 +125,9 @@ fn lead(block: &Block, tid: u32, entry: usize) -> Result<Outcome, Refusal> {
             Some(Stop::Interrupted) => {}
             Some(Stop::Group) => return Err(stopped()),
             Some(Stop::Signal(_)) => return Ok(Outcome::NotThis("is getting a signal")),
-            Some(Stop::Gone) => return Ok(Outcome::NotThis("has ended")),
+            Some(Stop::Gone | Stop::Call | Stop::Cloned) => {
+                return Ok(Outcome::NotThis("has ended"));
+            }
             None => return Ok(Outcome::NotThis("sleeps in the kernel and does not stop")),
         }
         if let Some(reason) = redirect(block, &tracee, entry)? {
@@ -146,7 +153,7 @@ fn redirect(block: &Block, tracee: &Tracee, entry: usize) -> Result<Option<&'sta
     if registers.cs != USER_CS {
         return Ok(Some("runs 32-bit code"));
     }
-    if in_restartable_sequence(block, tracee) {
+    if in_restartable_sequence(block.pid, tracee) {
         return Ok(Some("is in a restartable sequence"));
     }
     make_call_again(&mut registers);
@@ -154,8 +161,8 @@ fn redirect(block: &Block, tracee: &Tracee, entry: usize) -> Result<Option<&'sta
     let mut probe = [0; 8];
     let lowest = registers.rsp.wrapping_sub(STACK_ROOM) as usize;
     // Far below first: a stack that ends there is not written to.
-    if block.copy_from(lowest, &mut probe).is_err()
-        || block.copy_to(at as usize, &registers.rip.to_le_bytes()).is_err()
+    if remote::read(block.pid, lowest, &mut probe).is_err()
+        || remote::write(block.pid, at as usize, &registers.rip.to_le_bytes()).is_err()
     {
         return Ok(Some("has no room on its stack"));
     }
@@ -165,41 +172,6 @@ fn redirect(block: &Block, tracee: &Tracee, entry: usize) -> Result<Option<&'sta
     registers.orig_rax = u64::MAX;
     tracee.set_registers(registers).map_err(|error| io_error(block, error))?;
     Ok(None)
-}
-
-/// What the kernel does on the way to user mode after a stop without a signal.
-fn make_call_again(registers: &mut libc::user_regs_struct) {
-    const SYSCALL_BYTES: u64 = 2;
-    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND; ERESTART_RESTARTBLOCK.
-    const AGAIN: [i64; 3] = [-512, -513, -514];
-    const GO_ON: i64 = -516;
-    if registers.orig_rax.cast_signed() < 0 {
-        return;
-    }
-    let result = registers.rax.cast_signed();
-    if AGAIN.contains(&result) {
-        registers.rax = registers.orig_rax;
-        registers.rip -= SYSCALL_BYTES;
-    } else if result == GO_ON {
-        registers.rax = libc::SYS_restart_syscall as u64;
-        registers.rip -= SYSCALL_BYTES;
-    }
-}
-
-/// A signal that is not blocked waits: the interrupted call must end with EINTR for it.
-fn signal_pending(pid: u32, tid: u32) -> bool {
-    let status = status(pid, tid);
-    let set =
-        |name| field(&status, name).and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
-    (set("SigPnd") | set("ShdPnd")) & !set("SigBlk") != 0
-}
-
-fn in_restartable_sequence(block: &Block, tracee: &Tracee) -> bool {
-    /// Offset of `rseq_cs` in `struct rseq`.
-    const RSEQ_CS: usize = 8;
-    let Some(area) = tracee.rseq_area() else { return false };
-    let mut sequence = [0; 8];
-    block.copy_from(area + RSEQ_CS, &mut sequence).is_err() || sequence != [0; 8]
 }
 
 /// The threads, those first that wait in a call which goes on after a stop.
@@ -239,7 +211,7 @@ pub fn may_be_stopped(pid: u32) -> Result<(), Refusal> {
         return Err(stopped());
     }
     // A return without its call would end a program with a shadow stack.
-    if field(&status, "x86_Thread_features").is_some_and(|all| all.contains("shstk")) {
+    if has_shadow_stack(pid, pid) {
         return Err(Refusal::NotNow("it runs with a shadow stack (CET)".into()));
     }
     Ok(())
@@ -249,59 +221,6 @@ fn stopped() -> Refusal {
     Refusal::NotNow("it is stopped by job control; let it go on first (kill -CONT, fg)".into())
 }
 
-/// Filters that a program has installed itself may end it for a call that it never
-/// makes; those that it shares with us, of a container, bear with threads.
-fn seccomp_allows(pid: u32, tid: u32) -> Result<(), Refusal> {
-    let filters = |status: &str| {
-        let number = |name| field(status, name).and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
-        (number("Seccomp"), number("Seccomp_filters"))
-    };
-    let theirs = filters(&status(pid, tid));
-    let ours = filters(&fs::read_to_string("/proc/self/status").unwrap_or_default());
-    if theirs.0 == 0 || theirs == ours && theirs.1 > 0 {
-        return Ok(());
-    }
-    Err(Refusal::NotNow(
-        "no helper runs in it, and its seccomp filters may end it for starting one; --force dares"
-            .into(),
-    ))
-}
-
-fn status(pid: u32, tid: u32) -> String {
-    fs::read_to_string(path(pid, &format!("task/{tid}/status"))).unwrap_or_default()
-}
-
 fn io_error(block: &Block, error: io::Error) -> Refusal {
     convert(block.pid, "threads by ptrace", error).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registers(orig_rax: i64, rax: i64) -> libc::user_regs_struct {
-        // SAFETY: plain numbers.
-        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-        registers.orig_rax = orig_rax.cast_unsigned();
-        registers.rax = rax.cast_unsigned();
-        registers.rip = 0x1000;
-        make_call_again(&mut registers);
-        registers
-    }
-
-    #[test]
-    fn calls_are_made_again_as_the_kernel_does() {
-        let wait4 = libc::SYS_wait4;
-        for (before, rax, rip) in [
-            ((-1, -512), -512, 0x1000), // not in a call: a value like any other
-            ((wait4, -512), wait4, 0xffe),
-            ((wait4, -514), wait4, 0xffe),
-            ((wait4, -516), libc::SYS_restart_syscall, 0xffe),
-            ((wait4, -4), -4, 0x1000), // EINTR is what the program gets
-            ((wait4, 17), 17, 0x1000),
-        ] {
-            let after = registers(before.0, before.1);
-            assert_eq!((after.rax.cast_signed(), after.rip), (rax, rip), "{before:?}");
-        }
-    }
 }

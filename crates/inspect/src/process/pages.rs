@@ -220,6 +220,13 @@ impl Pages {
         whole - cut_left - cut_right
     }
 
+    /// Bytes of anonymous memory in huge pages.
+    #[must_use]
+    pub fn huge_anonymous(&self) -> usize {
+        let huge = self.runs.iter().filter(|run| run.huge && !run.of_file);
+        huge.map(|run| run.span.bytes()).sum()
+    }
+
     /// Whether the page at `address` is resident.
     #[must_use]
     pub fn is_resident(&self, address: usize) -> bool {

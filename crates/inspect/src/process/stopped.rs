@@ -18,7 +18,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Stopped {
     /// Released when dropped.
-    _tracees: Vec<Tracee>,
+    tracees: Vec<Tracee>,
     since: Instant,
 }
 
@@ -27,46 +27,35 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// A process that makes threads as fast as they are stopped is given up.
 const ROUNDS: usize = 1000;
 
-/// Does something while the process stands still; what came of it, and how long it stood.
-///
-/// # Errors
-/// No such process, no permission, or somebody else traces it.
-pub fn while_stopped<T: Send>(
-    pid: u32,
-    body: impl FnOnce() -> Result<T, Error> + Send,
-) -> Result<(T, Duration), Error> {
-    // In a thread of its own: threads that could not be released one by one go on with its end.
-    let run = || {
-        let stopped = Stopped::stop(pid)?;
-        let since = stopped.since;
-        let outcome = body();
-        drop(stopped);
-        Ok((outcome?, since))
-    };
-    let (outcome, since) = std::thread::scope(|scope| match scope.spawn(run).join() {
+/// Does something in a thread of its own: threads that it could not release one by one go on with its end.
+pub fn in_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(body).join() {
         Ok(outcome) => outcome,
         Err(panic) => std::panic::resume_unwind(panic),
-    })?;
-    Ok((outcome, since.elapsed()))
+    })
 }
 
 impl Stopped {
-    fn stop(pid: u32) -> Result<Self, Error> {
+    /// Stops all threads; call it [`in_own_thread`].
+    ///
+    /// # Errors
+    /// No such process, no permission, or somebody else traces it.
+    pub fn stop(pid: u32) -> Result<Self, Error> {
         if let Some(tracer) = tracer(pid) {
             return Err(Error::Traced { pid, tracer });
         }
         let mut seen = HashSet::new();
-        let mut stopped = Self { _tracees: Vec::new(), since: Instant::now() };
+        let mut stopped = Self { tracees: Vec::new(), since: Instant::now() };
         for _ in 0..ROUNDS {
             let fresh: Vec<u32> =
                 threads(pid)?.into_iter().filter(|&tid| seen.insert(tid)).collect();
             if fresh.is_empty() {
                 return Ok(stopped);
             }
-            let first = stopped._tracees.len();
+            let first = stopped.tracees.len();
             for tid in fresh {
                 match Tracee::seize(tid) {
-                    Ok(tracee) => stopped._tracees.push(tracee),
+                    Ok(tracee) => stopped.tracees.push(tracee),
                     // It has ended meanwhile.
                     Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
                     // So it says of a thread that is ending, too.
@@ -75,7 +64,7 @@ impl Stopped {
                     Err(error) => return Err(convert(pid, "threads by ptrace", error)),
                 }
             }
-            let new = &mut stopped._tracees[first..];
+            let new = &mut stopped.tracees[first..];
             new.iter().for_each(|tracee| drop(tracee.interrupt()));
             let until = Instant::now() + PATIENCE;
             for tracee in new {
@@ -83,6 +72,18 @@ impl Stopped {
             }
         }
         Err(Error::Restless(pid))
+    }
+
+    /// The threads.
+    pub fn tracees(&mut self) -> &mut [Tracee] {
+        &mut self.tracees
+    }
+
+    /// Lets all of them go; how long they stood.
+    #[must_use]
+    pub fn release(self) -> Duration {
+        drop(self.tracees);
+        self.since.elapsed()
     }
 }
 
@@ -96,7 +97,11 @@ fn is_ending(pid: u32, tid: u32) -> bool {
     field(&status, "State").is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
-fn threads(pid: u32) -> Result<Vec<u32>, Error> {
+/// The numbers of its threads.
+///
+/// # Errors
+/// No such process.
+pub fn threads(pid: u32) -> Result<Vec<u32>, Error> {
     let entries = fs::read_dir(path(pid, "task")).map_err(|error| convert(pid, "task", error))?;
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }

@@ -71,7 +71,18 @@ const MAX_THREADS: usize = 1 << 16;
 /// Lists the threads, and finds their stacks as far as memory can be read.
 #[must_use]
 pub fn of(pid: u32, maps: &[Mapping], memory: Option<&Memory<'_>>) -> Threads {
-    let mut threads = Threads { all: list(pid), kept_stacks: Vec::new() };
+    find_all(pid, list(pid), maps, memory)
+}
+
+/// The same for threads that were listed before.
+#[must_use]
+pub fn find_all(
+    pid: u32,
+    all: Vec<Thread>,
+    maps: &[Mapping],
+    memory: Option<&Memory<'_>>,
+) -> Threads {
+    let mut threads = Threads { all, kept_stacks: Vec::new() };
     if let Some(memory) = memory {
         search_mappings(pid, &mut threads, maps, memory);
         search_above_stack_pointers(pid, &mut threads, maps, memory);
@@ -122,7 +133,9 @@ fn part_shared_mappings(threads: &mut Threads) {
     }
 }
 
-fn list(pid: u32) -> Vec<Thread> {
+/// The threads by number, without their stacks.
+#[must_use]
+pub fn list(pid: u32) -> Vec<Thread> {
     let Ok(entries) = fs::read_dir(path(pid, "task")) else { return Vec::new() };
     let mut all: Vec<Thread> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

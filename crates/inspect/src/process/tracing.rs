@@ -21,6 +21,11 @@ pub enum Stop {
     Signal(i32),
     /// Job control has stopped the process.
     Group,
+    /// At the beginning or the end of a system call ([`Tracee::resume_to_call`]).
+    Call,
+    /// In a `clone` that has just made a process, which this thread traces, too
+    /// ([`Tracee::follow_clones`]).
+    Cloned,
     /// It has ended.
     Gone,
 }
@@ -116,6 +121,136 @@ impl Tracee {
         request(libc::PTRACE_SETREGS, self.tid, (&raw mut registers).expose_provenance())
     }
 
+    /// The signals that it blocks, as it will when it goes on. It stands still.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not.
+    pub fn blocked_signals(&self) -> io::Result<u64> {
+        let mut mask = 0u64;
+        let data: *mut u64 = &raw mut mask;
+        self.request_at(libc::PTRACE_GETSIGMASK, size_of::<u64>(), data.expose_provenance())?;
+        Ok(mask)
+    }
+
+    /// Sets the signals that it blocks; it stands still.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not.
+    pub fn block_signals(&self, mut mask: u64) -> io::Result<()> {
+        let data: *mut u64 = &raw mut mask;
+        self.request_at(libc::PTRACE_SETSIGMASK, size_of::<u64>(), data.expose_provenance())
+    }
+
+    /// Its floating-point and vector registers, as `XSAVE` lays them out; it stands still.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not, `ENODEV` on a processor without.
+    #[cfg(target_arch = "x86_64")]
+    pub fn extended_state(&self) -> io::Result<Vec<u8>> {
+        const NT_X86_XSTATE: usize = 0x202;
+        /// More than any processor has.
+        const MOST: usize = 64 << 10;
+        let mut bytes = vec![0u8; MOST];
+        let mut into = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: MOST };
+        let data: *mut libc::iovec = &raw mut into;
+        self.request_at(libc::PTRACE_GETREGSET, NT_X86_XSTATE, data.expose_provenance())?;
+        bytes.truncate(into.iov_len);
+        Ok(bytes)
+    }
+
+    /// From here on processes that it makes by `clone` are traced, and [`Stop::Cloned`] is told.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not stand still.
+    pub fn follow_clones(&self) -> io::Result<()> {
+        let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACESYSGOOD;
+        request(libc::PTRACE_SETOPTIONS, self.tid, options as usize)
+    }
+
+    /// Should this thread of ours end, the kernel kills it.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not stand still.
+    pub fn bind_to_us(&self) -> io::Result<()> {
+        request(libc::PTRACE_SETOPTIONS, self.tid, libc::PTRACE_O_EXITKILL as usize)
+    }
+
+    /// Lets it go on to the beginning, or the end, of its next system call.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not stand still.
+    pub fn resume_to_call(&mut self) -> io::Result<()> {
+        self.stop = None;
+        request(libc::PTRACE_SYSCALL, self.tid, 0)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not stand still.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.stop = None;
+        request(libc::PTRACE_CONT, self.tid, 0)
+    }
+
+    /// The process that the `clone` has made in which it stands ([`Stop::Cloned`]).
+    ///
+    /// # Errors
+    /// `ESRCH` if it does not stand still.
+    pub fn cloned(&self) -> io::Result<Self> {
+        let mut number: libc::c_ulong = 0;
+        let data: *mut libc::c_ulong = &raw mut number;
+        request(libc::PTRACE_GETEVENTMSG, self.tid, data.expose_provenance())?;
+        let tid = i32::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EIO))?;
+        Ok(Self { tid, stop: None })
+    }
+
+    /// Kills it, which must be the only thread of its process, and waits for its end.
+    /// False if it does not end.
+    pub fn kill(&mut self) -> bool {
+        /// Memory of many GiB takes some time to go.
+        const ENDS_WITHIN: Duration = Duration::from_secs(60);
+        if self.stop == Some(Stop::Gone) {
+            return true;
+        }
+        // SAFETY: two numbers; it has not been waited for, so the number is still its own.
+        unsafe { libc::kill(self.tid, libc::SIGKILL) };
+        let until = Instant::now() + ENDS_WITHIN;
+        loop {
+            match self.wait(until) {
+                Ok(Some(Stop::Gone)) => return true,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Why it stands still, if it does.
+    #[must_use]
+    pub fn stopped_by(&self) -> Option<Stop> {
+        self.stop
+    }
+
+    /// Whether its system calls are sent to a handler of its own
+    /// (`PR_SET_SYSCALL_USER_DISPATCH`); no, where the kernel does not tell (before Linux 6.4).
+    #[must_use]
+    pub fn dispatches_calls(&self) -> bool {
+        const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: libc::c_uint = 0x4211;
+        // Mode, selector, offset, length.
+        let mut found = [0u64; 4];
+        let data: *mut [u64; 4] = &raw mut found;
+        self.request_at(
+            PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG,
+            size_of::<[u64; 4]>(),
+            data.expose_provenance(),
+        )
+        .is_ok_and(|()| found[0] != 0)
+    }
+
+    fn request_at(&self, what: libc::c_uint, address: usize, data: usize) -> io::Result<()> {
+        request_at(what, self.tid, address, data)
+    }
+
     /// Where the C library keeps the thread's restartable sequence, if the kernel tells
     /// (Linux 5.13) and it has one.
     #[must_use]
@@ -144,7 +279,7 @@ impl Drop for Tracee {
     fn drop(&mut self) {
         let signal = match self.stop {
             Some(Stop::Signal(signal)) => signal as usize,
-            Some(Stop::Interrupted | Stop::Group) => 0,
+            Some(Stop::Interrupted | Stop::Group | Stop::Call | Stop::Cloned) => 0,
             // It runs: the kernel lets it go when this thread ends.
             Some(Stop::Gone) | None => return,
         };
@@ -158,6 +293,12 @@ fn stop_of(status: i32) -> Stop {
         return Stop::Gone;
     }
     let signal = libc::WSTOPSIG(status);
+    if signal == libc::SIGTRAP | 0x80 {
+        return Stop::Call;
+    }
+    if status >> 16 == libc::PTRACE_EVENT_CLONE {
+        return Stop::Cloned;
+    }
     if status >> 16 != libc::PTRACE_EVENT_STOP {
         return Stop::Signal(signal);
     }
@@ -168,11 +309,15 @@ fn stop_of(status: i32) -> Stop {
 }
 
 fn request(what: libc::c_uint, tid: i32, data: usize) -> io::Result<()> {
-    let nothing: *mut libc::c_void = ptr::null_mut();
+    request_at(what, tid, 0, data)
+}
+
+fn request_at(what: libc::c_uint, tid: i32, address: usize, data: usize) -> io::Result<()> {
+    let address: *mut libc::c_void = ptr::without_provenance_mut(address);
     let data: *mut libc::c_void = ptr::with_exposed_provenance_mut(data);
     // SAFETY: these requests read or write at most the structure at `data`, which the
     // callers above lend for the call.
-    if unsafe { libc::ptrace(what, tid, nothing, data) } == -1 {
+    if unsafe { libc::ptrace(what, tid, address, data) } == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())

@@ -26,6 +26,9 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
     let body = html! {
         p {
             @match origin.source {
+                Source::Process if origin.pause_ns.is_some() => {
+                    "All figures are of one moment: " (words::pause(origin).unwrap_or_default()) "."
+                }
                 Source::Process => {
                     "The process was neither stopped nor changed: the state of its pages was read first, then memory "
                     "of present pages only. The account is of the moment of the page walk."

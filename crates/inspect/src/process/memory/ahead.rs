@@ -3,9 +3,11 @@
 //! Copying memory of another process takes about as long as walking over it, so
 //! both go on at once.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Source, WINDOW_BYTES, Window, read_window};
+use super::source::Opened;
+use super::{WINDOW_BYTES, Window, read_window};
 use crate::span::Span;
 
 /// Windows on their way at most.
@@ -30,14 +32,14 @@ pub struct Ahead {
 
 impl Ahead {
     /// Starts the thread, which ends with this value.
-    pub fn new(pid: u32, page_bytes: usize) -> Self {
+    pub fn new(opened: Arc<Opened>, page_bytes: usize) -> Self {
         let (requests, asked) = channel::<Request>();
         let (done, replies) = channel();
         // Without a thread nobody answers, and the walk reads for itself.
         let _ = std::thread::Builder::new().name("read-ahead".into()).spawn(move || {
             while let Ok(Request { base, wanted, mut bytes }) = asked.recv() {
-                let valid =
-                    read_window(Source::Process(pid), base, &wanted, page_bytes, &mut bytes);
+                let read = |span, into: &mut [u8]| opened.read(&[span], into);
+                let valid = read_window(read, base, &wanted, page_bytes, &mut bytes);
                 if done.send(Window { base, valid, bytes }).is_err() {
                     break;
                 }

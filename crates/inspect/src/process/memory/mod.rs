@@ -11,14 +11,16 @@
 //! callers must bear it. What is kept does not grow with the heap.
 
 mod ahead;
+mod source;
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::sync::Arc;
 
 use heapwise_layout::walk::Read;
 
 use self::ahead::Ahead;
-use super::files::convert;
+use self::source::{Opened, Source};
 use super::pages::Pages;
 use crate::corefile::Core;
 use crate::error::Error;
@@ -29,7 +31,7 @@ const WINDOW_BYTES: usize = 256 << 10;
 const SLOTS: usize = 16;
 const LINE_BYTES: usize = 256;
 const LINES: usize = 1024;
-/// So many lines of one window cost as much as the whole window: 2 µs each, against 45.
+/// So many lines of one window cost as much as the whole window.
 const FEW_LINES: usize = 20;
 
 /// Memory with the state of its pages: a process's, or an image of one in a test.
@@ -43,15 +45,6 @@ pub trait Image: Read {
         let head = |&address: &usize| Some((self.word(address)?, self.word(address + 8)?));
         addresses.iter().map(head).collect()
     }
-}
-
-/// Where the bytes come from.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    /// A live process.
-    Process(u32),
-    /// A core file, and the pages that it has, also those of zeros.
-    Core(&'a Core),
 }
 
 /// Memory of a process, with the page state that tells what may be read.
@@ -127,25 +120,26 @@ impl Cached {
 }
 
 impl<'a> Memory<'a> {
-    /// Memory of `pid`; one word is read to see whether we may.
+    /// Memory of `pid`.
     ///
     /// # Errors
     /// No such process, no permission.
     pub fn open(pid: u32, pages: &'a Pages) -> Result<Self, Error> {
-        let memory = Self::new(Source::Process(pid), pages, pages);
-        let first = pages.runs_in(Span::new(0, usize::MAX)).next();
-        if let Some(run) = first {
-            let mut word = [0; 8];
-            memory
-                .transfer(&[Span::new(run.span.start, run.span.start + 8)], &mut word)
-                .map_err(|error| convert(pid, "memory", error))
-                .or_else(|error| match error {
-                    // A page that cannot be read is no missing right.
-                    Error::Io { .. } => Ok(0),
-                    other => Err(other),
-                })?;
-        }
-        Ok(memory)
+        Ok(Self::new(Source::Process(Arc::new(Opened::of(pid)?)), pages, pages))
+    }
+
+    /// Memory of `pid` as `copy` has it, a process that has it all but what lies in `lacking`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_copy(
+        pid: u32,
+        copy: u32,
+        lacking: Vec<Span>,
+        pages: &'a Pages,
+    ) -> Result<Self, Error> {
+        let opened = Opened::of(copy)?.beside(pid, lacking)?;
+        Ok(Self::new(Source::Process(Arc::new(opened)), pages, pages))
     }
 
     /// Memory as a core file has it; `pages` are those of the account.
@@ -192,10 +186,10 @@ impl<'a> Memory<'a> {
         let slot = base / WINDOW_BYTES % SLOTS;
         let is_next = cached.filled.checked_add(WINDOW_BYTES) == Some(base);
         cached.filled = base;
-        if let Source::Process(pid) = self.source
+        if let Source::Process(opened) = &self.source
             && is_next
         {
-            let new = || Ahead::new(pid, self.pages.page_bytes());
+            let new = || Ahead::new(opened.clone(), self.pages.page_bytes());
             let ahead = cached.ahead.get_or_insert_with(new);
             if let Some(window) = ahead.take(base) {
                 ahead.give_back(std::mem::replace(&mut cached.windows[slot], window));
@@ -208,9 +202,9 @@ impl<'a> Memory<'a> {
         }
         let page_bytes = self.pages.page_bytes();
         let window = &mut cached.windows[slot];
+        let read = |span, into: &mut [u8]| self.source.read(&[span], into);
         window.base = base;
-        window.valid =
-            read_window(self.source, base, &self.wanted(base), page_bytes, &mut window.bytes);
+        window.valid = read_window(read, base, &self.wanted(base), page_bytes, &mut window.bytes);
         self.calls.set(self.calls.get() + 1);
     }
 
@@ -241,7 +235,7 @@ impl<'a> Memory<'a> {
     /// Reads the spans one behind the other; the bytes read.
     fn transfer(&self, spans: &[Span], into: &mut [u8]) -> io::Result<usize> {
         self.calls.set(self.calls.get() + 1);
-        transfer(self.source, spans, into)
+        self.source.read(spans, into)
     }
 }
 
@@ -251,7 +245,7 @@ fn word_at(bytes: &[u8], offset: usize) -> Option<u64> {
 
 /// Reads the wanted parts of a window; bit `i` is set for each page `i` that was read.
 fn read_window(
-    source: Source<'_>,
+    read: impl Fn(Span, &mut [u8]) -> io::Result<usize>,
     base: usize,
     wanted: &[Span],
     page_bytes: usize,
@@ -263,7 +257,7 @@ fn read_window(
         // A page may have gone since: the read ends before it, and goes on behind it.
         while span.bytes() > 0 {
             let target = &mut bytes[span.start - base..span.end - base];
-            let got = transfer(source, &[span], target).unwrap_or(0) / page_bytes * page_bytes;
+            let got = read(span, target).unwrap_or(0) / page_bytes * page_bytes;
             for page in (span.start - base) / page_bytes..(span.start - base + got) / page_bytes {
                 valid |= 1 << page;
             }
@@ -273,75 +267,21 @@ fn read_window(
     valid
 }
 
-fn transfer(source: Source<'_>, spans: &[Span], into: &mut [u8]) -> io::Result<usize> {
-    let pid = match source {
-        Source::Process(pid) => pid,
-        Source::Core(core) => return core.read(spans, into),
-    };
-    let remote_of = |span: &Span| libc::iovec {
-        iov_base: std::ptr::without_provenance_mut(span.start),
-        iov_len: span.bytes(),
-    };
-    // Mostly one: no list for that.
-    let single;
-    let several: Vec<libc::iovec>;
-    let remote = match spans {
-        [] => return Ok(0),
-        [one] => {
-            single = [remote_of(one)];
-            &single[..]
-        }
-        all => {
-            several = all.iter().map(remote_of).collect();
-            &several[..]
-        }
-    };
-    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-    // SAFETY: `local` is memory of ours that may be written, and `remote` is
-    // looked at by the kernel in the other process only.
-    let got = unsafe {
-        libc::process_vm_readv(
-            pid.cast_signed(),
-            &raw const local,
-            1,
-            remote.as_ptr(),
-            remote.len() as libc::c_ulong,
-            0,
-        )
-    };
-    usize::try_from(got).map_err(|_| io::Error::last_os_error())
-}
-
 impl Image for Memory<'_> {
     fn pages(&self) -> &Pages {
         self.pages
     }
 
-    /// One system call for many.
+    /// Without keeping what lies around them.
     fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
-        const AT_ONCE: usize = 1024;
-        let mut all = Vec::with_capacity(addresses.len());
-        for batch in addresses.chunks(AT_ONCE) {
-            let wanted: Vec<Span> = batch
-                .iter()
-                .filter(|&&address| self.readable.is_resident(address))
-                .map(|&address| Span::new(address, address + 16))
-                .collect();
-            let mut bytes = vec![0; wanted.len() * 16];
-            let got = self.transfer(&wanted, &mut bytes).unwrap_or(0);
-            let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-            let mut next = 0;
-            for &address in batch {
-                if wanted.get(next).is_some_and(|span| span.start == address) {
-                    let at = next * 16;
-                    next += 1;
-                    all.push((at + 16 <= got).then(|| Some((word(at)?, word(at + 8)?))).flatten());
-                } else {
-                    all.push(None);
-                }
-            }
-        }
-        all
+        let head = |&address: &usize| {
+            let span = Span::new(address, address.checked_add(16)?);
+            let mut bytes = [0; 16];
+            let is_read = self.readable.is_resident(address)
+                && self.transfer(&[span], &mut bytes).is_ok_and(|got| got == bytes.len());
+            if is_read { Some((word_at(&bytes, 0)?, word_at(&bytes, 8)?)) } else { None }
+        };
+        addresses.iter().map(head).collect()
     }
 }
 
