@@ -71,7 +71,7 @@ pub struct Options {
     /// Everything tiny, once, only to see that it runs.
     #[arg(long, global = true)]
     pub smoke: bool,
-    /// Count brk, mmap, munmap, mremap and madvise in one more run, by strace.
+    /// Count brk, mmap, munmap, mremap, mprotect and madvise in one more run, by strace.
     #[arg(long, global = true)]
     pub syscalls: bool,
     /// Write all figures, schema heapwise.bench/1.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main ── cli        jobs = workloads × threads + real programs      peers: a preloaded .so each
-//!   │                  └─ campaign: rep by rep, A B C A B C ── launch: one run, checked, measured
+//!   │                  └─ campaign: round by round, A B C, B C A … ── warm ── launch: one run, checked, measured
 //!   ├─ setup         gets and builds the peers
 //!   ├─ guard         ratios of this run against bench/baseline.json
 //!   └─ results ──── table (Markdown) · JSON · svg
@@ -28,6 +28,7 @@ mod svg;
 mod syscalls;
 mod table;
 mod trace;
+mod warm;
 mod workloads;
 
 use anyhow::{Context, Result, bail};

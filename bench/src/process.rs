@@ -16,7 +16,8 @@ pub fn peak_bytes() -> u64 {
     field("/proc/self/status", "VmHWM:") << 10
 }
 
-fn field(path: &str, name: &str) -> u64 {
+/// The number that stands behind `name` in a file of /proc.
+pub fn field(path: &str, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)

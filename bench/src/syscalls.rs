@@ -1,5 +1,5 @@
-//! The kernel's share: how often a job calls brk, mmap, munmap, mremap and
-//! madvise, counted by strace in a run of its own (which is slow, so its time
+//! The kernel's share: how often a job calls brk, mmap, munmap, mremap,
+//! mprotect and madvise, counted by strace in a run of its own (which is slow, so its time
 //! is not used).
 
 use crate::job::Job;
@@ -20,8 +20,18 @@ pub struct Calls {
     pub munmap: u64,
     /// Mappings resized or moved.
     pub mremap: u64,
+    /// Pages made usable or not.
+    #[serde(default)]
+    pub mprotect: u64,
     /// Pages given back, by madvise or process_madvise.
     pub madvise: u64,
+}
+
+impl Calls {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
+        self.brk + self.mmap + self.munmap + self.mremap + self.mprotect + self.madvise
+    }
 }
 
 /// Counts the calls of one run; `None` for a server.
@@ -30,7 +40,7 @@ pub fn count(job: &Job, peer: &Peer) -> Result<Option<Calls>> {
     let summary = target_folder("bench-data")?.join("strace.txt");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-c", "-U", "calls,name", "-o"]).arg(&summary);
-    strace.args(["-e", "trace=brk,mmap,munmap,mremap,madvise,process_madvise"]);
+    strace.args(["-e", "trace=brk,mmap,munmap,mremap,mprotect,madvise,process_madvise"]);
     // strace itself stays on the C library's malloc.
     if let Some(library) = &peer.library {
         strace.arg("-E").arg(format!("LD_PRELOAD={}", library.display()));
@@ -65,6 +75,7 @@ fn parse(summary: &str) -> Calls {
             "mmap" => calls.mmap += count,
             "munmap" => calls.munmap += count,
             "mremap" => calls.mremap += count,
+            "mprotect" => calls.mprotect += count,
             "madvise" | "process_madvise" => calls.madvise += count,
             _ => {}
         }
@@ -78,8 +89,12 @@ mod tests {
 
     #[test]
     fn reads_a_summary_of_strace() {
-        let text = "    calls syscall\n--------- ----------------\n       12 mmap\n        3 brk\n        4 process_madvise\n\
-                    --------- ----------------\n       19 total\n";
-        assert_eq!(parse(text), Calls { mmap: 12, brk: 3, madvise: 4, ..Calls::default() });
+        let text = "    calls syscall\n--------- ----------------\n       12 mmap\n        3 brk\n        4 process_madvise\n        2 mprotect\n\
+                    --------- ----------------\n       21 total\n";
+        assert_eq!(
+            parse(text),
+            Calls { mmap: 12, brk: 3, mprotect: 2, madvise: 4, ..Calls::default() }
+        );
+        assert_eq!(parse(text).sum(), 21);
     }
 }

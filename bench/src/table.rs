@@ -13,6 +13,7 @@ pub fn markdown(results: &Results) -> String {
         ratios(&mut text, results, figure);
     }
     idle(&mut text, results);
+    scaling(&mut text, results);
     kernel(&mut text, results);
     missing(&mut text, results);
     text
@@ -93,6 +94,13 @@ fn idle(text: &mut String, results: &Results) {
             cell.figure(|sample| sample.idle.as_ref().map_or(f64::NAN, ratio))
                 .map(|spread| spread.median)
         };
+        let over = |cell: &Cell| {
+            let over = |idle: &crate::workloads::Idle| {
+                (idle.idle_bytes as f64 - idle.live_bytes as f64) / 1048576.0
+            };
+            cell.figure(|sample| sample.idle.as_ref().map_or(f64::NAN, over))
+                .map(|spread| spread.median)
+        };
         let cells = results.peers.iter().map(|peer| {
             let cell = results
                 .cell(job, peer)
@@ -100,8 +108,9 @@ fn idle(text: &mut String, results: &Results) {
             let live = cell.figure(|s| s.idle.map_or(0.0, |idle| idle.live_bytes as f64))?.median
                 / 1048576.0;
             Some(format!(
-                "{:.2} of {live:.0} MiB ({:.1})",
+                "{:.2} of {live:.0} MiB, {:+.1} ({:.1})",
                 factor(cell, |i| i.idle_bytes)?,
+                over(cell)?,
                 factor(cell, |i| i.burst_bytes)?
             ))
         });
@@ -116,7 +125,58 @@ fn idle(text: &mut String, results: &Results) {
         }
     }
     if !rows.is_empty() {
-        text.push_str("## Memory held after idling, over the pages that hold live blocks (in brackets: before idling)\n\n");
+        text.push_str("## Memory held after idling, over the pages that hold live blocks, and MiB beyond them (in brackets: the factor before idling)\n\n");
+        table(text, &heads("job", results.peers.iter().cloned()), &rows);
+    }
+}
+
+/// Of the jobs that ran with one thread and with two: the same work in less time.
+fn scaling(text: &mut String, results: &Results) {
+    let least = |job: &str, peer: &String| {
+        let wall = results.cell(job, peer)?.figure(|s| s.usage.wall_seconds)?;
+        (wall.min > 0.0).then_some(wall.min)
+    };
+    let rows: Vec<Vec<String>> = results
+        .jobs
+        .iter()
+        .filter_map(|(job, _)| {
+            let name = job.strip_suffix("/1")?;
+            let two = format!("{name}/2");
+            let ratio = |peer| Some(least(job, peer)? / least(&two, peer)?);
+            let ratios: Vec<Option<f64>> = results.peers.iter().map(ratio).collect();
+            ratios.iter().any(Option::is_some).then(|| {
+                [name.to_owned()].into_iter().chain(ratios.into_iter().map(ratio_text)).collect()
+            })
+        })
+        .collect();
+    if !rows.is_empty() {
+        text.push_str("## Throughput of two threads over one (least wall time of each)\n\n");
+        table(text, &heads("job", results.peers.iter().cloned()), &rows);
+    }
+}
+
+/// Calls and faults of all peers, where the calls were counted.
+fn calls(text: &mut String, results: &Results) {
+    let counted = |job: &str, peer: &String| {
+        let cell = results.cell(job, peer)?;
+        let faults = cell.figure(|s| s.usage.minor_faults as f64)?.median;
+        Some(format!("{} · {faults:.0}", cell.kernel_calls?.sum()))
+    };
+    let rows: Vec<Vec<String>> = results
+        .jobs
+        .iter()
+        .filter_map(|(job, _)| {
+            let cells: Vec<_> = results.peers.iter().map(|peer| counted(job, peer)).collect();
+            cells.iter().any(Option::is_some).then(|| {
+                let cells = cells.into_iter().map(|cell| cell.unwrap_or("–".into()));
+                [job.clone()].into_iter().chain(cells).collect()
+            })
+        })
+        .collect();
+    if !rows.is_empty() {
+        text.push_str(
+            "## Calls for memory (brk, mmap, munmap, mremap, mprotect, madvise) · page faults\n\n",
+        );
         table(text, &heads("job", results.peers.iter().cloned()), &rows);
     }
 }
@@ -135,8 +195,13 @@ fn kernel(text: &mut String, results: &Results) {
             let switches = cell.figure(|s| s.usage.switches as f64)?;
             let calls = cell.kernel_calls.map_or(String::new(), |calls| {
                 format!(
-                    "{} brk {} mmap {} munmap {} mremap {} madvise",
-                    calls.brk, calls.mmap, calls.munmap, calls.mremap, calls.madvise
+                    "{} brk {} mmap {} munmap {} mremap {} mprotect {} madvise",
+                    calls.brk,
+                    calls.mmap,
+                    calls.munmap,
+                    calls.mremap,
+                    calls.mprotect,
+                    calls.madvise
                 )
             });
             Some(vec![
@@ -159,6 +224,7 @@ fn kernel(text: &mut String, results: &Results) {
         ),
         &rows,
     );
+    calls(text, results);
 }
 
 fn missing(text: &mut String, results: &Results) {
