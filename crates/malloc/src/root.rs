@@ -7,7 +7,7 @@ use crate::chunk::at;
 use crate::fatal::Fault;
 use crate::huge::Density;
 use crate::kernel::KernelCalls;
-use crate::os::Os;
+use crate::os::{Os, Span};
 use crate::purge::Budget;
 use crate::tunables::{SETTINGS, Settings};
 use core::sync::atomic::{
@@ -64,7 +64,9 @@ pub struct Allocator<O: Os> {
     pub(crate) secret: AtomicU64,
     pub(crate) main: ArenaState,
     pub(crate) first_mapped_slots: [AtomicU64; 1 << FIRST_MAPPED_SLOTS_LOG2],
-    heap_map: [AtomicU64; HEAP_MAP_WORDS],
+    /// A bit for each place of a reserved heap, in memory mapped for the first of them;
+    /// 0 before. (Inside the static it would be 256 KiB of the library's file.)
+    heap_map: AtomicUsize,
 }
 
 // SAFETY: `Cell` fields of arenas and caches are touched only under the arena's
@@ -105,7 +107,7 @@ impl<O: Os> Allocator<O> {
             secret: AtomicU64::new(0),
             main: ArenaState::new(),
             first_mapped_slots: [const { AtomicU64::new(0) }; 1 << FIRST_MAPPED_SLOTS_LOG2],
-            heap_map: [const { AtomicU64::new(0) }; HEAP_MAP_WORDS],
+            heap_map: AtomicUsize::new(0),
         }
     }
 
@@ -213,26 +215,43 @@ impl<O: Os> Allocator<O> {
         if self.is_mapped(pointer) { Place::Mapped } else { Place::Nowhere }
     }
 
-    fn heap_bit(&self, address: usize) -> bool {
+    /// The word and the bit of the place at `address`, if there is a map and it is in it.
+    fn heap_place(&self, address: usize) -> Option<(&AtomicU64, u64)> {
         let index = address / HEAP_RESERVE;
-        index / 64 < HEAP_MAP_WORDS
-            && self.heap_map[index / 64].load(Relaxed) >> (index % 64) & 1 == 1
+        let map = self.heap_map.load(Acquire);
+        if map == 0 || index / 64 >= HEAP_MAP_WORDS {
+            return None;
+        }
+        // SAFETY: a mapping of that many words, which stays.
+        Some((unsafe { &*at::<AtomicU64>(map).add(index / 64) }, 1 << (index % 64)))
+    }
+
+    fn heap_bit(&self, address: usize) -> bool {
+        self.heap_place(address).is_some_and(|(word, bit)| word.load(Relaxed) & bit != 0)
     }
 
     /// Notes that a reserved heap stands at `base`, or no longer does.
     pub(crate) fn set_heap_bit(&self, base: usize, present: bool) {
-        let index = base / HEAP_RESERVE;
-        let bit = 1 << (index % 64);
-        if present {
-            self.heap_map[index / 64].fetch_or(bit, Release);
-        } else {
-            self.heap_map[index / 64].fetch_and(!bit, Release);
+        if let Some((word, bit)) = self.heap_place(base) {
+            if present {
+                word.fetch_or(bit, Release);
+            } else {
+                word.fetch_and(!bit, Release);
+            }
         }
     }
 
-    /// Whether a reserved heap at `base` could be noted at all.
+    /// Whether a reserved heap at `base` can be noted.
     pub(crate) fn heap_fits_map(&self, base: usize) -> bool {
-        base / HEAP_RESERVE / 64 < HEAP_MAP_WORDS
+        if self.heap_map.load(Relaxed) == 0 {
+            let bytes = self.page_up(size_of::<AtomicU64>() * HEAP_MAP_WORDS);
+            let Some(map) = self.map(bytes) else { return false };
+            if self.heap_map.compare_exchange(0, map, Release, Relaxed).is_err() {
+                // SAFETY: fresh, and another thread's stands there already.
+                unsafe { self.unmap(Span::new(map, map + bytes)) };
+            }
+        }
+        self.heap_place(base).is_some()
     }
 
     /// Ends the program: one line, then abort.
