@@ -10,7 +10,7 @@ use crate::cache::{
 use crate::chunk::at;
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::record::{self, ENDED, OFF, SAMPLING};
-use crate::root::Allocator;
+use crate::root::{Allocator, HEAP_MAP};
 use crate::sampling::malloc_counting;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
@@ -24,7 +24,7 @@ use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.
-pub static ALLOCATOR: Allocator<Linux> = Allocator::new(Linux::new());
+pub static ALLOCATOR: Allocator<Linux> = Allocator::with_heap_map(Linux::new(), &HEAP_MAP);
 
 const ENOMEM: i32 = 12;
 

@@ -25,6 +25,12 @@ pub(crate) const ADDRESS_BITS: u32 = if cfg!(target_arch = "x86_64") { 47 } else
 /// One bit for each place where a secondary heap can stand.
 const HEAP_MAP_WORDS: usize = (1 << (ADDRESS_BITS - HEAP_RESERVE.ilog2())) / 64;
 
+/// Such a map, all zero: 256 KiB that a process without secondary heaps never touches.
+pub type HeapMap = [AtomicU64; HEAP_MAP_WORDS];
+
+/// The process's own.
+pub static HEAP_MAP: HeapMap = [const { AtomicU64::new(0) }; HEAP_MAP_WORDS];
+
 /// Slots of the mapped table before it needs memory of its own.
 pub const FIRST_MAPPED_SLOTS_LOG2: u32 = 9;
 
@@ -64,9 +70,8 @@ pub struct Allocator<O: Os> {
     pub(crate) secret: AtomicU64,
     pub(crate) main: ArenaState,
     pub(crate) first_mapped_slots: [AtomicU64; 1 << FIRST_MAPPED_SLOTS_LOG2],
-    /// A bit for each place of a reserved heap, in memory mapped for the first of them;
-    /// 0 before. (Inside the static it would be 256 KiB of the library's file.)
-    heap_map: AtomicUsize,
+    /// A bit for each place of a reserved heap; null until there is one, unless it was given.
+    heap_map: AtomicPtr<AtomicU64>,
 }
 
 // SAFETY: `Cell` fields of arenas and caches are touched only under the arena's
@@ -88,6 +93,17 @@ impl<O: Os> Allocator<O> {
     /// An allocator that has asked for nothing yet.
     #[must_use]
     pub const fn new(os: O) -> Self {
+        Self::over(os, core::ptr::null_mut())
+    }
+
+    /// As [`Allocator::new`], with a map of heaps in a static of its own. (Inside this one it
+    /// would be part of the library's file, since not all of this is zero.)
+    #[must_use]
+    pub const fn with_heap_map(os: O, map: &'static HeapMap) -> Self {
+        Self::over(os, map.as_ptr().cast_mut())
+    }
+
+    const fn over(os: O, heap_map: *mut AtomicU64) -> Self {
         Self {
             state: ProcessState::new(),
             os,
@@ -107,7 +123,7 @@ impl<O: Os> Allocator<O> {
             secret: AtomicU64::new(0),
             main: ArenaState::new(),
             first_mapped_slots: [const { AtomicU64::new(0) }; 1 << FIRST_MAPPED_SLOTS_LOG2],
-            heap_map: AtomicUsize::new(0),
+            heap_map: AtomicPtr::new(heap_map),
         }
     }
 
@@ -219,11 +235,16 @@ impl<O: Os> Allocator<O> {
     fn heap_place(&self, address: usize) -> Option<(&AtomicU64, u64)> {
         let index = address / HEAP_RESERVE;
         let map = self.heap_map.load(Acquire);
-        if map == 0 || index / 64 >= HEAP_MAP_WORDS {
+        if map.is_null() || index / 64 >= HEAP_MAP_WORDS {
             return None;
         }
-        // SAFETY: a mapping of that many words, which stays.
-        Some((unsafe { &*at::<AtomicU64>(map).add(index / 64) }, 1 << (index % 64)))
+        // SAFETY: that many words, which stay.
+        Some((unsafe { &*map.add(index / 64) }, 1 << (index % 64)))
+    }
+
+    /// Where the map of heaps stands, 0 if there is none.
+    pub fn heap_map_address(&self) -> usize {
+        self.heap_map.load(Acquire).expose_provenance()
     }
 
     fn heap_bit(&self, address: usize) -> bool {
@@ -243,12 +264,14 @@ impl<O: Os> Allocator<O> {
 
     /// Whether a reserved heap at `base` can be noted.
     pub(crate) fn heap_fits_map(&self, base: usize) -> bool {
-        if self.heap_map.load(Relaxed) == 0 {
-            let bytes = self.page_up(size_of::<AtomicU64>() * HEAP_MAP_WORDS);
-            let Some(map) = self.map(bytes) else { return false };
-            if self.heap_map.compare_exchange(0, map, Release, Relaxed).is_err() {
+        if self.heap_map.load(Relaxed).is_null() {
+            let bytes = self.page_up(size_of::<HeapMap>());
+            let Some(address) = self.map(bytes) else { return false };
+            let none = core::ptr::null_mut();
+            let map = at::<AtomicU64>(address);
+            if self.heap_map.compare_exchange(none, map, Release, Relaxed).is_err() {
                 // SAFETY: fresh, and another thread's stands there already.
-                unsafe { self.unmap(Span::new(map, map + bytes)) };
+                unsafe { self.unmap(Span::new(address, address + bytes)) };
             }
         }
         self.heap_place(base).is_some()

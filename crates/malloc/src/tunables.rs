@@ -80,7 +80,7 @@ pub const TABLE: &[Tunable] = &[
     tunable(Setting::CacheBytes, "HEAPWISE_CACHE_BYTES", None, None,
         8 << 20, 1 << 30, "most that one thread's cache keeps beyond the 16 KiB that each class may; bytes"),
     tunable(Setting::HugeGrowth, "HEAPWISE_HUGE_GROWTH", None, None,
-        4 << 20, usize::MAX, "a heap that small chunks have filled to this size grows in huge pages of 2 MiB where the kernel has them; bytes"),
+        8 << 20, usize::MAX, "a heap that small chunks have filled to this size grows in huge pages of 2 MiB where the kernel has them; bytes"),
 ];
 
 const _: () = {

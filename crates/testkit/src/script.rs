@@ -312,6 +312,8 @@ impl World {
         for (span, area) in kernel.space.areas().filter(|(_, a)| !a.abandoned) {
             if self.is_table(span, area) {
                 tables += 1;
+            } else if span.start == self.alloc.heap_map_address() {
+                assert!(ledger.heaps > 0, "a map of no heaps");
             } else if self.alloc.arenas().flat_map(|a| self.alloc.heaps(a)).any(|h| {
                 let base = std::ptr::from_ref(h).addr();
                 base <= span.start && span.start < h.reserved_end.get()
