@@ -51,6 +51,15 @@ impl Spread {
         Self { median, least, most }
     }
 
+    /// As a part of another: the least that it may be, and the most.
+    pub fn over(&self, other: Self) -> Self {
+        Self {
+            median: self.median / other.median.max(1.0),
+            least: self.least / other.most.max(1.0),
+            most: self.most / other.least.max(1.0),
+        }
+    }
+
     /// The largest distance from the middle.
     pub fn radius(&self) -> f64 {
         (self.most - self.median).max(self.median - self.least)
@@ -191,5 +200,7 @@ mod tests {
         assert_eq!((spread.median, spread.least, spread.most), (2.5, 1.0, 10.0));
         assert_eq!(spread.radius(), 7.5);
         assert_eq!(Spread::of([]), Spread::default());
+        let half = Spread::of([2.0, 5.0]).over(Spread::of([4.0, 10.0]));
+        assert_eq!((half.median, half.least, half.most), (0.5, 0.2, 1.25));
     }
 }

@@ -120,6 +120,7 @@ pub fn singles(whose: Whose, threads: u32) -> Vec<Candidate> {
         Whose::Heapwise => tried.extend([
             (Setting::CacheBytes, &[MIB, 64 * MIB][..]),
             (Setting::PurgeBudget, &[64 * KIB, 16 * MIB]),
+            (Setting::PurgeHelper, &[2, 0]),
             (Setting::Purge, &[0]),
         ]),
     }

@@ -32,9 +32,9 @@ pub enum Verdict {
         /// Its place among the confirmed.
         index: usize,
         /// Mean RSS as a part of the defaults'.
-        rss_ratio: f64,
+        rss_ratio: Spread,
         /// Processor time as a part of the defaults'.
-        cpu_ratio: f64,
+        cpu_ratio: Spread,
     },
     /// The defaults themselves were not confirmed: it was interrupted too early.
     Unknown,
@@ -94,8 +94,8 @@ pub fn judge(confirmed: &[Confirmed], goal: Goal, allow_percent: f64) -> Verdict
     let chosen = near.min_by_key(|&index| confirmed[index].candidate.0.len());
     chosen.map_or(Verdict::Defaults, |index| Verdict::Take {
         index,
-        rss_ratio: confirmed[index].mean_rss.median / defaults.mean_rss.median.max(1.0),
-        cpu_ratio: confirmed[index].cpu.median / defaults.cpu.median.max(1.0),
+        rss_ratio: confirmed[index].mean_rss.over(defaults.mean_rss),
+        cpu_ratio: confirmed[index].cpu.over(defaults.cpu),
     })
 }
 

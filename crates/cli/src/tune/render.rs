@@ -84,11 +84,11 @@ pub fn write(
         }
     }?;
     if let (Some(ours), Some(defaults)) = (&found.ours, defaults(found)) {
-        let part = |own: Spread, of: Spread| change(own.median / of.median.max(1.0));
+        let part = |own: Spread, of: Spread| change(own.over(of));
         writeln!(
             out,
-            "\nOn Heapwise with its defaults (heapwise run -- …): mean RSS {} ({}), processor time \
-             {} ({}).",
+            "\nOn Heapwise with its defaults (heapwise run -- …): mean RSS {}, {}; processor time {}, \
+             {}.",
             with_radius(ours.mean_rss, bytes),
             part(ours.mean_rss, defaults.mean_rss),
             with_radius(ours.cpu, duration),
@@ -182,10 +182,18 @@ fn wanted(goal: Goal) -> (&'static str, &'static str) {
     }
 }
 
-/// "−34 %".
-fn change(ratio: f64) -> String {
-    let percent = ((ratio - 1.0) * 100.0).round();
-    if percent == 0.0 { "unchanged".into() } else { format!("{percent:+.0} %").replace('-', "−") }
+/// "−34 % (−36 to −31)": the middle, and between which bounds the runs lie.
+fn change(ratio: Spread) -> String {
+    let percent = |ratio: f64| match ((ratio - 1.0) * 100.0).round() {
+        0.0 => "0".into(),
+        percent => format!("{percent:+.0}").replace('-', "−"),
+    };
+    let [middle, least, most] = [ratio.median, ratio.least, ratio.most].map(percent);
+    if least == most {
+        format!("{middle} %")
+    } else {
+        format!("{middle} % ({least} to {most})")
+    }
 }
 
 /// Why a setting can help.
@@ -217,6 +225,9 @@ fn why(setting: Setting, whose: Whose) -> &'static str {
             "cache_bytes: what a thread may keep ready: locks against memory"
         }
         (Setting::MxFast, _) => "mxfast: chunks in fastbins are not merged with their neighbours",
+        (Setting::PurgeHelper, _) => {
+            "purge_helper: who gives back what has been free for half a second"
+        }
         (Setting::Purge | Setting::PurgeBudget, _) => {
             "purge: free pages in the middle of heaps go back, and cost a fault when they come again"
         }
@@ -255,8 +266,10 @@ pub fn object(shown: &Shown<'_>, found: &Found, verdict: &Verdict) -> Value {
             let candidate = &found.confirmed[*index].candidate;
             json!({
                 "settings": candidate.name(),
-                "rss_ratio": rss_ratio,
-                "cpu_ratio": cpu_ratio,
+                "rss_ratio": rss_ratio.median,
+                "rss_ratio_range": [rss_ratio.least, rss_ratio.most],
+                "cpu_ratio": cpu_ratio.median,
+                "cpu_ratio_range": [cpu_ratio.least, cpu_ratio.most],
                 "why": candidate.0.iter().map(|c| why(c.setting, shown.whose)).collect::<Vec<_>>(),
                 "lines": lines(candidate, shown.whose),
             })
