@@ -146,6 +146,57 @@ fn what_cannot_be_is_refused_in_words() {
         .stderr(contains("/no/such/folder"));
 }
 
+/// A recording as a page of its own, and beside the look at a process.
+#[test]
+fn a_recording_is_told_with_its_sites_and_its_time() {
+    crate::common::needs_library!();
+    let Some(target) = Waiting::start(&["-O0", "-fno-omit-frame-pointer"]) else { return };
+    let (trace, page) = (target.file("t.hwt"), target.file("t.html"));
+    let program = target.file("waits-<b>");
+    heapwise()
+        .args(["record", "--stacks", "-o", &trace, "--", &program, "once"])
+        .timeout(std::time::Duration::from_secs(60))
+        .assert()
+        .code(0);
+    heapwise().args(["report", &trace, "-o", &page]).assert().code(0);
+    let text = fs::read_to_string(&page).unwrap();
+    for part in
+        ["id=\"recorded\"", "id=\"flame\"", "<polyline", "brk", "Live bytes by allocation site"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    // The function that allocates stands in the graph, which is a picture in a frame of its own.
+    assert!(text.contains("srcdoc=\"&lt;!DOCTYPE") && text.contains("main"), "no graph");
+    // A name cannot become an element.
+    assert!(text.contains("waits-&lt;b&gt;") && !text.contains("waits-<b>"));
+
+    let both = target.file("both.html");
+    heapwise().args(["report", &target.pid(), "--recorded", &trace, "-o", &both]).assert().code(0);
+    let text = fs::read_to_string(&both).unwrap();
+    for part in ["id=\"account\"", "id=\"recorded\"", "id=\"flame\""] {
+        assert!(text.contains(part), "{part}");
+    }
+    // Without stacks there is no graph; a file that is none is one sentence.
+    heapwise()
+        .args(["record", "-o", &trace, "--", &program, "once"])
+        .timeout(std::time::Duration::from_secs(60))
+        .assert()
+        .code(0);
+    heapwise().args(["report", &trace, "-o", &page]).assert().code(0);
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(text.contains("id=\"recorded\"") && !text.contains("id=\"flame\""));
+    heapwise()
+        .args(["report", &target.pid(), "--recorded", "/etc/passwd", "-o", &both])
+        .assert()
+        .code(2)
+        .stderr(contains("/etc/passwd"));
+    heapwise()
+        .args(["report", &trace, "--for", "1s", "-o", &page])
+        .assert()
+        .code(2)
+        .stderr(contains("as a whole"));
+}
+
 /// The script does its work in a browser, where there is one.
 #[test]
 fn the_script_draws_the_map() {

@@ -113,7 +113,10 @@ fn a_survivor_on_top_is_cured_by_a_threshold_below_what_it_pins() {
     let (settings, ratio) = cure(&object);
     helps(&program, &object);
     let cures = ["mmap_threshold=64K", "mmap_threshold=32K"];
-    assert!(cures.iter().any(|cure| settings.contains(cure)) && ratio < 0.85, "{settings}: {ratio}");
+    assert!(
+        cures.iter().any(|cure| settings.contains(cure)) && ratio < 0.85,
+        "{settings}: {ratio}"
+    );
 }
 
 #[test]
@@ -134,7 +137,9 @@ fn our_own_settings_are_tried_on_the_simulated_kernel_and_confirmed_for_real() {
     let object = tune(&trace, "heapwise");
     let named = |of: &Value| of["settings"].as_str().unwrap().to_owned();
     let swept: Vec<String> = object["swept"].as_array().unwrap().iter().map(named).collect();
-    for name in ["mmap_threshold", "trim_threshold", "top_pad", "cache_bytes", "purge_budget", "purge"] {
+    for name in
+        ["mmap_threshold", "trim_threshold", "top_pad", "cache_bytes", "purge_budget", "purge"]
+    {
         assert!(swept.iter().any(|tried| tried.starts_with(&format!("{name}="))), "{swept:?}");
     }
     // The burst goes home by itself: at the end little more than the survivor is there.

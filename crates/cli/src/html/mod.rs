@@ -15,19 +15,21 @@
 mod document;
 mod page;
 mod parts;
+mod recorded;
 mod sections;
 mod source;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
 use self::document::Document;
+use self::recorded::Recorded;
 use crate::exit;
-use crate::failure::{Failure, OURS};
+use crate::failure::{Failure, OURS, USAGE};
 use crate::snapshot;
 use crate::target::TargetArgs;
 use crate::units::bytes;
@@ -54,6 +56,11 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     since: Vec<PathBuf>,
 
+    /// Also show what was recorded of it, a trace or a raw profile (.hwt): memory over time, and its
+    /// allocation sites as a flame graph
+    #[arg(long, value_name = "FILE")]
+    recorded: Option<PathBuf>,
+
     /// Show what the chunks that hold up memory begin with: data of the program
     #[arg(long)]
     bytes: bool,
@@ -70,6 +77,10 @@ Examples:
           Snapshots, in the order of their time
   heapwise report -o job.html -- ./job
           A program as it is when it ends
+  heapwise record --stacks -o t.hwt -- ./job; heapwise report t.hwt -o job.html
+          A recording as a page: memory over time, and a flame graph of its allocation sites
+  heapwise profile 4711 -o p.hwt; heapwise report 4711 --recorded p.hwt -o server.html
+          A process and its profile on one page
 
 The page needs no network, follows the system's light or dark, can be printed, and holds all its
 tables without a script. It tells addresses, paths, thread names and the command line of the process;
@@ -79,11 +90,22 @@ Exit code: as for heapwise explain; 125 if the file cannot be written.";
 
 /// Looks and writes.
 pub fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
+    if let Some(file) = args.target.word().map(Path::new)
+        && recorded::is_recording(file)
+    {
+        if args.duration.is_some() || !args.since.is_empty() || args.recorded.is_some() {
+            let why = "a recording is told as a whole: without --for, --since and --recorded";
+            return Err(Failure::new(USAGE, why).into());
+        }
+        write(&page::render_recorded(&Recorded::of(file)?), &args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let recorded = args.recorded.as_deref().map(Recorded::of).transpose()?;
     let mut code = 0;
     source::each(&args, |story| {
         code = exit::of_survey(&story.look.seen);
         let document = Document::new(&story, args.bytes);
-        write(&page::render(&document), &args)?;
+        write(&page::render(&document, recorded.as_ref()), &args)?;
         Ok(code)
     })?;
     exit::code(code)

@@ -4,7 +4,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::document::Document;
-use super::sections;
+use super::recorded::Recorded;
+use super::sections::{self, Section};
 use crate::explain::words;
 use crate::units::moment;
 use crate::view::palette::PARTS;
@@ -15,11 +16,34 @@ const JS: &str = include_str!("assets/page.js");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
                       img-src data:; base-uri 'none'; form-action 'none'";
 
-/// The whole file.
-pub fn render(document: &Document<'_>) -> String {
-    let sections = sections::all(document);
+/// A page about a process, and what was recorded of it, if that was given.
+pub fn render(document: &Document<'_>, recorded: Option<&Recorded>) -> String {
+    let mut sections = sections::all(document);
+    sections.extend(recorded.into_iter().flat_map(Recorded::sections));
     let seen = document.seen;
     let title = format!("{} ({}): memory", seen.figures.name, seen.pid);
+    shell(&title, &head(document), &sections)
+}
+
+/// A page about a recording alone.
+pub fn render_recorded(recorded: &Recorded) -> String {
+    let head = html! {
+        header.page { div.wrap {
+            div.who {
+                p.brand { "Heapwise memory report" }
+                h1 { (recorded.name()) " " span.soft { "as it was recorded" } }
+                p.soft.small { code { (recorded.command) } }
+            }
+            (theme_switch())
+        } }
+    };
+    let title = format!("{}: memory over time", recorded.name());
+    shell(&title, &head, &recorded.sections())
+}
+
+/// The whole file.
+fn shell(title: &str, head: &Markup, sections: &[Section]) -> String {
+    let first = sections.first().map_or("", |section| section.id);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -33,17 +57,17 @@ pub fn render(document: &Document<'_>) -> String {
                 style { (PreEscaped(CSS)) (PreEscaped(theme())) }
             }
             body {
-                a.skip href="#summary" { "To the content" }
-                (head(document))
+                a.skip href={ "#" (first) } { "To the content" }
+                (head)
                 nav.toc aria-label="Contents" {
                     div.wrap { ul {
-                        @for section in &sections {
+                        @for section in sections {
                             li { a href={ "#" (section.id) } { (section.title) } }
                         }
                     } }
                 }
                 main.wrap {
-                    @for section in &sections {
+                    @for section in sections {
                         section id=(section.id) aria-labelledby={ (section.id) "-title" } {
                             h2 id={ (section.id) "-title" } { (section.title) }
                             (section.body)
@@ -80,8 +104,14 @@ fn head(document: &Document<'_>) -> Markup {
                     p.soft.small { code { (sections::measured::command(seen)) } }
                 }
             }
-            button.js-only #theme type="button" aria-label="Switch between light and dark" { "Dark" }
+            (theme_switch())
         } }
+    }
+}
+
+fn theme_switch() -> Markup {
+    html! {
+        button.js-only #theme type="button" aria-label="Switch between light and dark" { "Dark" }
     }
 }
 

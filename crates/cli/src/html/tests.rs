@@ -37,7 +37,7 @@ fn story(looks: u64, name: &str) -> Story {
 
 fn page(looks: u64, name: &str) -> String {
     let story = story(looks, name);
-    render(&Document::new(&story, true))
+    render(&Document::new(&story, true), None)
 }
 
 /// What stands between `begin` and `end`, each time.
@@ -185,7 +185,7 @@ fn a_single_look_has_no_timeline() {
 fn bytes_of_the_program_are_shown_only_if_wanted() {
     let mut story = story(1, "shop");
     story.look.seen.holders[0].first = b"secret!!".to_vec();
-    assert!(render(&Document::new(&story, true)).contains("|secret!!|"));
-    let page = render(&Document::new(&story, false));
+    assert!(render(&Document::new(&story, true), None).contains("|secret!!|"));
+    let page = render(&Document::new(&story, false), None);
     assert!(!page.contains("secret") && !page.contains("7365637265742121"));
 }

@@ -9,7 +9,7 @@ pub use page::escape;
 pub mod pprof;
 pub mod sites;
 pub mod symbols;
-mod text;
+pub mod text;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

@@ -114,6 +114,11 @@ impl TargetArgs {
         word.map(|word| Ok(Target::of(word)?.with_sysroot(&self.sysroot))).transpose()
     }
 
+    /// The word itself, if no program is to be run.
+    pub fn word(&self) -> Option<&OsStr> {
+        self.target.as_deref()
+    }
+
     /// Whether the process is to be stopped for each look.
     pub fn is_consistent(&self) -> bool {
         self.consistent

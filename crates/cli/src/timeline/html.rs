@@ -18,24 +18,33 @@ pub fn write(story: &Story, out: &mut impl Write) -> io::Result<()> {
     let mut tables = Vec::new();
     text::write(story, &mut tables)?;
     let tables = escape(&String::from_utf8_lossy(&tables));
-    let highest = story.live_peak_bytes.max(story.rss_peak_bytes).max(1);
-    let calls = story.moments.iter().map(|m| m.kernel_calls).max().unwrap_or(0).max(1);
     write!(
         out,
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <title>Heapwise timeline: {command}</title>\n\
          <style>body{{font:15px system-ui,sans-serif;margin:2em;color:#222;background:#fff}}\
-         pre{{overflow-x:auto}}.live{{fill:none;stroke:#1f6feb;stroke-width:2}}\
-         .rss{{fill:none;stroke:#d1242f;stroke-width:2;stroke-dasharray:6 3}}\
-         .kernel{{fill:#8c959f}}text{{font-size:12px;fill:#444}}</style></head>\n\
+         pre{{overflow-x:auto}}</style></head>\n\
          <body><h1>Heapwise timeline</h1>\n<p><code>{command}</code></p>\n\
          <p>Live bytes (blue, whole), RSS (red, broken), kernel calls a moment (grey).</p>\n\
-         <svg viewBox=\"0 0 {WIDTH} {bottom}\" role=\"img\" aria-label=\"live bytes and RSS over time\">\n\
+         {picture}<pre>{tables}</pre>\n</body></html>\n",
+        picture = picture(story),
+    )
+}
+
+/// The picture alone, to stand in a page of any ground.
+pub fn picture(story: &Story) -> String {
+    let highest = story.live_peak_bytes.max(story.rss_peak_bytes).max(1);
+    let calls = story.moments.iter().map(|m| m.kernel_calls).max().unwrap_or(0).max(1);
+    format!(
+        "<svg viewBox=\"0 0 {WIDTH} {bottom}\" role=\"img\" aria-label=\"live bytes and RSS over time\" \
+         font-size=\"12\" fill=\"currentColor\">\n\
          <text x=\"0\" y=\"14\">{top}</text><text x=\"0\" y=\"{HEIGHT}\">0</text>\n\
          <text x=\"{LEFT}\" y=\"{axis}\">0</text>\
          <text x=\"{WIDTH}\" y=\"{axis}\" text-anchor=\"end\">{duration}</text>\n{bars}\
-         <polyline class=\"rss\" points=\"{rss}\"/>\n<polyline class=\"live\" points=\"{live}\"/>\n\
-         </svg>\n<pre>{tables}</pre>\n</body></html>\n",
+         <polyline fill=\"none\" stroke=\"#d1242f\" stroke-width=\"2\" stroke-dasharray=\"6 3\" \
+         points=\"{rss}\"/>\n\
+         <polyline fill=\"none\" stroke=\"#1f6feb\" stroke-width=\"2\" points=\"{live}\"/>\n\
+         </svg>\n",
         bottom = HEIGHT + 24.0,
         axis = HEIGHT + 18.0,
         top = units::bytes(highest),
@@ -67,7 +76,7 @@ fn bars(story: &Story, most: u64) -> String {
         let height = HEIGHT / 3.0 * moment.kernel_calls as f64 / most as f64;
         let _ = writeln!(
             bars,
-            "<rect class=\"kernel\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\">\
+            "<rect fill=\"#8c959f\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{height:.1}\">\
              <title>{} kernel calls</title></rect>",
             x(story, moment) - width,
             HEIGHT - height,

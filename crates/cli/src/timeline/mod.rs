@@ -1,9 +1,9 @@
 //! `heapwise timeline`: what a program asked of malloc and malloc of the kernel, joined, over time.
 
-mod html;
+pub mod html;
 mod json;
 mod model;
-mod text;
+pub mod text;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use self::model::{Story, Wanted};
+pub use self::model::{Story, Wanted};
 use crate::failure::{Failure, OURS};
 use crate::profile::{open, unreadable};
 use crate::run::plain;

@@ -189,11 +189,7 @@ fn change(ratio: Spread) -> String {
         percent => format!("{percent:+.0}").replace('-', "−"),
     };
     let [middle, least, most] = [ratio.median, ratio.least, ratio.most].map(percent);
-    if least == most {
-        format!("{middle} %")
-    } else {
-        format!("{middle} % ({least} to {most})")
-    }
+    if least == most { format!("{middle} %") } else { format!("{middle} % ({least} to {most})") }
 }
 
 /// Why a setting can help.
