@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, profile,
+    bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, profile, query,
     record, replay, run, sim, snapshot, timeline, trim, tune, watch,
 };
 
@@ -59,6 +59,8 @@ pub enum Command {
     Bins(bins::BinsArgs),
     #[command(after_long_help = export::HELP)]
     Export(export::ExportArgs),
+    #[command(after_long_help = query::HELP)]
+    Query(query::QueryArgs),
     #[command(after_long_help = exporter::HELP)]
     Exporter(exporter::ExporterArgs),
     #[command(after_long_help = snapshot::HELP)]

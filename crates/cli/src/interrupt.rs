@@ -31,8 +31,13 @@ impl Interrupt {
     /// Whether it has come.
     #[allow(clippy::unused_self, reason = "only asked while somebody watches")]
     pub fn seen(&self) -> bool {
-        SEEN.load(Relaxed)
+        seen()
     }
+}
+
+/// Whether it has come, for whoever works for one that watches.
+pub fn seen() -> bool {
+    SEEN.load(Relaxed)
 }
 
 impl Drop for Interrupt {

@@ -19,6 +19,7 @@ mod maps;
 mod pages;
 mod profile;
 mod progress;
+mod query;
 mod record;
 mod replay;
 mod report;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Maps(args) => maps::run(args),
         Command::Bins(args) => bins::run(args),
         Command::Export(args) => export::run(args),
+        Command::Query(args) => query::run(args),
         Command::Exporter(args) => exporter::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Snapshot(args) => snapshot::run(args),

@@ -126,18 +126,16 @@ import duckdb, os, sys
 os.chdir(os.path.dirname(sys.argv[1]))
 db = duckdb.connect()
 print(*db.execute(\"SELECT count(*), sum(size) FILTER (WHERE failed = 0 AND cause IS NULL), count(*) FILTER (WHERE event = 'free'), count(*) FILTER (WHERE event = 'brk') FROM 'events.parquet'\").fetchone())
-db.execute(open(sys.argv[2]).read())
+db.execute(sys.argv[2])
 for view in ['by_size_class', 'by_site', 'lifetimes', 'threshold_crossings', 'live_and_rss', 'kernel_calls']:
     print(view, len(db.execute(f'FROM {view}').fetchall()))
 live, = db.execute('SELECT sum(live_bytes) FROM by_site').fetchone()
 last, = db.execute('SELECT live_bytes FROM events ORDER BY time_ns DESC LIMIT 1').fetchone()
 print(live == last)
 ";
-    let views = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/duckdb/views.sql");
-    if !views.exists() {
-        return;
-    }
-    let Some(said) = python(script, &[&path, &views]) else { return };
+    let views = heapwise().args(["query", "--views", "events.parquet"]).assert().code(0);
+    let views = String::from_utf8(views.get_output().stdout.clone()).unwrap();
+    let Some(said) = python(script, &[&path, Path::new(&views)]) else { return };
     let mut lines = said.lines();
     let (events, bytes, frees, brks) = truth(&trace);
     assert_eq!(lines.next().unwrap(), format!("{events} {bytes} {frees} {brks}"));

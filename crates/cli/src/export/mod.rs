@@ -4,7 +4,7 @@ mod chrome;
 mod csv;
 mod json;
 mod parquet;
-mod rows;
+pub mod rows;
 mod thrift;
 
 use std::fs::File;

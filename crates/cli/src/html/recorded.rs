@@ -106,7 +106,9 @@ impl Recorded {
 fn framed(title: &str, svg: &str) -> maud::Markup {
     // Inside a page an image has no declaration of its own; it is as wide as its frame.
     let svg = svg.find("<svg").map_or(svg, |at| &svg[at..]);
-    let page = format!("<!DOCTYPE html><style>body{{margin:0}}svg{{display:block;width:100%}}</style>{svg}");
+    let page = format!(
+        "<!DOCTYPE html><style>body{{margin:0}}svg{{display:block;width:100%}}</style>{svg}"
+    );
     let high = svg.split("height=\"").nth(1).and_then(|rest| rest.split('"').next());
     let high = high.and_then(|number| number.parse::<f64>().ok()).unwrap_or(400.0);
     html! { iframe title=(title) srcdoc=(page) style={ "height:" (high) "px" } {} }

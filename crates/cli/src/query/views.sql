@@ -1,12 +1,7 @@
--- Ready views over an exported trace, for DuckDB:
---
---   heapwise export server.trace --format parquet -o events.parquet
---   duckdb -init examples/duckdb/views.sql -c 'FROM by_size_class'
---
--- It reads events.parquet in the current directory. Fields: docs/trace-fields.md.
+-- Ready views over the table `events`, a row an event of a trace (docs/trace-fields.md). They are
+-- written so that DataFusion and DuckDB both take them.
 
-CREATE OR REPLACE VIEW events AS SELECT * FROM read_parquet('events.parquet');
-
+-- Requests that were granted.
 CREATE OR REPLACE VIEW allocations AS
 SELECT * FROM events
 WHERE event IN ('malloc', 'calloc', 'aligned', 'realloc') AND failed = 0;
@@ -15,9 +10,10 @@ WHERE event IN ('malloc', 'calloc', 'aligned', 'realloc') AND failed = 0;
 -- powers of two.
 CREATE OR REPLACE VIEW by_size_class AS
 WITH classed AS (
-    SELECT *, CASE WHEN size <= 1016
-        THEN greatest(32, ((size + 23) // 16) * 16)
-        ELSE 1 << CAST(ceil(log2(size + 8)) AS INTEGER) END AS class_bytes
+    SELECT *, CASE
+        WHEN size <= 24 THEN 32
+        WHEN size <= 1016 THEN CAST(size + 23 - (size + 23) % 16 AS BIGINT)
+        ELSE CAST(power(2, ceil(log2(CAST(size + 8 AS DOUBLE)))) AS BIGINT) END AS class_bytes
     FROM events WHERE event IN ('malloc', 'calloc', 'aligned', 'realloc', 'free') AND size IS NOT NULL
 )
 SELECT class_bytes,
@@ -42,7 +38,8 @@ GROUP BY site ORDER BY live_bytes DESC;
 
 -- How long blocks live, by powers of ten; those that never go are not in it.
 CREATE OR REPLACE VIEW lifetimes AS
-SELECT CAST(power(10, floor(log10(greatest(age_ns, 1)))) AS BIGINT) AS from_ns,
+SELECT CASE WHEN age_ns < 1 THEN 0
+        ELSE CAST(power(10, floor(log10(CAST(age_ns AS DOUBLE)))) AS BIGINT) END AS from_ns,
     count(*) AS blocks,
     sum(coalesce(old_size, size)) AS bytes
 FROM events WHERE age_ns IS NOT NULL GROUP BY from_ns ORDER BY from_ns;
@@ -51,7 +48,7 @@ FROM events WHERE age_ns IS NOT NULL GROUP BY from_ns ORDER BY from_ns;
 -- each is freed: it follows the largest freed block up, to 32 MiB.
 CREATE OR REPLACE VIEW threshold_crossings AS
 SELECT time_ns, pid, thread, size, age_ns,
-    least(33554432, max(CASE WHEN size BETWEEN 131072 AND 33554432 THEN size + 4096 END)
+    least(33554432, max(CASE WHEN size BETWEEN 131072 AND 33554432 THEN CAST(size AS BIGINT) + 4096 END)
         OVER (PARTITION BY process ORDER BY time_ns ROWS UNBOUNDED PRECEDING)) AS threshold_after
 FROM events WHERE event = 'free' AND size >= 131072 ORDER BY time_ns;
 
