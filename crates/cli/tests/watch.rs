@@ -260,3 +260,58 @@ fn a_stream_ends_with_its_time() {
     let lines = String::from_utf8(output.stdout).unwrap().lines().count();
     assert!((1..=9).contains(&lines), "{lines}");
 }
+
+#[test]
+fn a_program_can_be_started_to_be_watched() {
+    let output = heapwise()
+        .args(["watch", "--json", "--interval", "50ms", "--"])
+        .args(["sh", "-c", "echo hello; sleep 1; echo world"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("what the program says goes elsewhere"))
+        .collect();
+    assert_eq!(lines.last().unwrap()["ended"], true);
+    assert!(lines[0]["rss_bytes"].as_u64().unwrap() > 0);
+    let most = |line: &Value| line["most_rss_bytes"].as_u64() >= line["rss_bytes"].as_u64();
+    assert!(lines.iter().all(most));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "hello\nworld\n");
+    heapwise().args(["watch", "--json", "--", "/no/such/program"]).assert().code(127);
+    heapwise().args(["watch", "--once", "--", "true"]).assert().code(2);
+    heapwise().args(["watch"]).assert().code(2);
+}
+
+#[test]
+fn what_a_watched_program_says_comes_when_the_screen_is_free_and_it_ends_with_us() {
+    let script = "echo it began; echo $$; exec sleep 1000";
+    let mut session = Session::start(&["watch", "--", "sh", "-c", script], &UNICODE);
+    session.wait_for("q end");
+    session.wait_for("sleep (");
+    session.send(b"q");
+    let (output, code) = session.finish();
+    assert_eq!(code, Some(0), "{output}");
+    let (_, after) = output.split_once(RESTORED[0]).expect("the screen is given back");
+    let said = after.split_once("it began").expect("it said so").1;
+    let pid: i32 = said.split_whitespace().next().unwrap().parse().expect("a number");
+    assert!(kill(Pid::from_raw(pid), None).is_err(), "it still runs");
+}
+
+#[test]
+fn it_comes_back_after_a_stop() {
+    let Some(mut target) = Obedient::start() else { return };
+    target.tell("g");
+    let mut session = Session::start(&["watch", &target.pid()], &UNICODE);
+    session.wait_for("q end");
+    // The terminal is given back and taken again; a session leader is not even stopped.
+    session.send(b"\x1a");
+    session.wait_for_written("\x1b[?1049h", 2);
+    session.wait_for("q end");
+    // This terminal does not answer where its cursor is; nobody asks.
+    session.send(b"2");
+    session.wait_for("A TRIM");
+    session.send(b"q");
+    assert_eq!(session.finish().1, Some(0));
+}

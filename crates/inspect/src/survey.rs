@@ -200,7 +200,9 @@ pub fn survey(pid: u32, options: Options) -> Result<Survey, Error> {
     Ok(seen)
 }
 
-pub(crate) fn page_bytes() -> usize {
+/// Bytes of a page.
+#[must_use]
+pub fn page_bytes() -> usize {
     // SAFETY: takes a number, reads nothing of ours.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }

@@ -3,9 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use heapwise_inspect::origin;
+use heapwise_inspect::process::figures;
 use heapwise_inspect::snapshot::{self, SnapshotError};
+use heapwise_inspect::survey::page_bytes;
 use heapwise_inspect::verdict::{Verdict, judge};
 use heapwise_inspect::{Options, Survey};
 
@@ -90,11 +93,16 @@ fn over_time(
         pace.learn(cost);
         // The whole look at the end is the last point.
         let next = at + pace.interval();
-        if next.duration_since(begun) >= duration {
-            thread::sleep(duration.saturating_sub(begun.elapsed()));
+        let is_last = next.duration_since(begun) >= duration;
+        let until = if is_last { begun + duration } else { next };
+        while pace.is_slow() && until.saturating_duration_since(Instant::now()) > pace.asked() {
+            thread::sleep(pace.asked());
+            telling.sample(target);
+        }
+        thread::sleep(until.saturating_duration_since(Instant::now()));
+        if is_last {
             return Ok((telling, pace));
         }
-        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -136,6 +144,21 @@ impl Telling {
         }
         self.timeline.push(Point::of(seen, at));
         self.before = Some((seen.clone(), verdict));
+    }
+
+    /// The RSS alone, between two looks that are far apart.
+    fn sample(&mut self, target: &Target) {
+        let Target::Process(pid) = *target else { return };
+        let now = origin::unix_ms(SystemTime::now());
+        let Some((first, last)) = self.first_unix_ms.zip(self.timeline.points().last()) else {
+            return;
+        };
+        // Where it has ended the next look says so.
+        if let Ok(rss) = figures::rss(pid, page_bytes()) {
+            let at = Duration::from_millis(now.saturating_sub(first));
+            let point = Point::between(last, rss, at);
+            self.timeline.push(point);
+        }
     }
 
     fn finish(mut self, look: Look, pace: Option<Pace>) -> Story {

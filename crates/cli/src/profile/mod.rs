@@ -121,6 +121,10 @@ pub struct ProfileArgs {
     #[arg(long, value_enum)]
     format: Option<Format>,
 
+    /// One JSON object (heapwise.profile/1): short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+
     /// What a flame graph and collapsed stacks show
     #[arg(long, value_enum, default_value_t)]
     show: Show,
@@ -132,7 +136,8 @@ pub struct ProfileArgs {
 
 /// Profiles.
 pub fn run(args: ProfileArgs) -> anyhow::Result<ExitCode> {
-    let format = match (args.format, &args.output) {
+    let asked = if args.json { Some(Format::Json) } else { args.format };
+    let format = match (asked, &args.output) {
         (Some(format), _) => format,
         (None, Some(output)) => Format::of(output),
         (None, None) => Format::Text,

@@ -35,6 +35,10 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
     report: Option<Format>,
 
+    /// The report as one JSON object: short for --report=json
+    #[arg(long, conflicts_with = "profile")]
+    json: bool,
+
     /// Profile the program: watch an allocation every RATE bytes (512K) on average
     #[arg(long, value_name = "RATE", num_args = 0..=1, require_equals = true, default_missing_value = "512K", value_parser = profile::parse_rate, conflicts_with = "report")]
     profile: Option<u64>,
@@ -64,7 +68,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         let output = args.output.unwrap_or_else(|| PathBuf::from("heapwise.pb.gz"));
         return profiled(&mut launch, rate, &output, &args.command);
     }
-    let Some(format) = args.report else {
+    let format = if args.json { Some(Format::Json) } else { args.report };
+    let Some(format) = format else {
         if args.output.is_some() {
             return Err(Failure::new(USAGE, "-o wants --report or --profile").into());
         }

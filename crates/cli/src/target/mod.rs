@@ -24,6 +24,7 @@ use heapwise_inspect::snapshot::{self, SnapshotError};
 use heapwise_inspect::{Options, Survey, survey, survey_core};
 
 use self::watched::Moment;
+pub use self::watched::cannot_run;
 use crate::exit;
 use crate::explain::words;
 use crate::failure::{Failure, USAGE};

@@ -5,7 +5,7 @@
 //! Stopped, by its terminal or by anybody, it stays stopped until it is continued:
 //! that is why it is seized and not just traced (`PTRACE_LISTEN`).
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -44,19 +44,22 @@ pub fn run<T>(
             _ => Ok(()),
         });
     }
-    let child = command.spawn().map_err(|error| {
-        let code = match error.kind() {
-            io::ErrorKind::NotFound => NOT_FOUND,
-            io::ErrorKind::PermissionDenied => NOT_EXECUTABLE,
-            _ => OURS,
-        };
-        Failure::new(code, format!("{}: {error}", program.to_string_lossy()))
-    })?;
+    let child = command.spawn().map_err(|error| cannot_run(program, &error))?;
     // Ctrl-C is the program's; ours is to look.
     // SAFETY: ignoring a signal runs no code of ours.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
     let pid = child.id();
     watch(pid.cast_signed(), |moment| look(pid, moment))
+}
+
+/// Why a program could not be started, with the exit code that a shell would give.
+pub fn cannot_run(program: &OsStr, error: &io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        io::ErrorKind::PermissionDenied => NOT_EXECUTABLE,
+        _ => OURS,
+    };
+    Failure::new(code, format!("{}: {error}", program.to_string_lossy()))
 }
 
 fn watch<T>(pid: pid_t, mut look: impl FnMut(Moment) -> anyhow::Result<T>) -> anyhow::Result<T> {

@@ -68,6 +68,12 @@ impl Pace {
         self.asked.max(self.mean.saturating_mul(MOST_ONE_IN))
     }
 
+    /// Whether looks are so rare that the RSS alone is worth reading between them, as often as
+    /// looks were asked for.
+    pub fn is_slow(&self) -> bool {
+        self.interval() >= self.asked * 2
+    }
+
     /// Looking, in parts of a processor.
     pub fn load(&self) -> f64 {
         self.mean.as_secs_f64() / self.interval().as_secs_f64()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use heapwise_inspect::Survey;
 use heapwise_inspect::tally::Tally;
+use heapwise_inspect::{ROWS, Row};
 
 use super::palette::{PARTS, Part};
 
@@ -27,6 +28,8 @@ pub struct Point {
     pub threads: usize,
     /// Arenas.
     pub arenas: usize,
+    /// Of a look; else the RSS alone was read, see [`Point::between`].
+    pub is_look: bool,
 }
 
 impl Point {
@@ -40,7 +43,23 @@ impl Point {
             swap: seen.figures.swap,
             threads: seen.figures.threads,
             arenas: seen.heaps.arenas.len(),
+            is_look: true,
         }
+    }
+
+    /// A moment between looks, of which the RSS alone is known: what is more than at the last look
+    /// is nobody's yet, what is less is missing in all rows alike.
+    pub fn between(last: &Self, rss: usize, at: Duration) -> Self {
+        let mut tally = last.tally;
+        if rss >= last.rss {
+            tally[Row::Unattributed] += rss - last.rss;
+        } else {
+            let share =
+                |bytes: usize| (bytes as u128 * rss as u128 / last.rss.max(1) as u128) as usize;
+            ROWS.into_iter().for_each(|row| tally[row] = share(tally[row]));
+            tally[Row::Unattributed] += rss - tally.sum();
+        }
+        Self { at, tally, rss, is_look: false, ..*last }
     }
 
     /// Bytes of a part.
@@ -118,7 +137,6 @@ pub fn round_up(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heapwise_inspect::Row;
 
     fn point(second: u64, rss: usize) -> Point {
         Point {
@@ -129,6 +147,7 @@ mod tests {
             swap: 0,
             threads: 1,
             arenas: 1,
+            is_look: true,
         }
     }
 
@@ -143,6 +162,17 @@ mod tests {
         assert_eq!(line.points().last().unwrap().at, Duration::from_secs(99_999));
         assert_eq!(line.peak(), 9999);
         assert!(line.points().windows(2).all(|pair| pair[0].at < pair[1].at));
+    }
+
+    #[test]
+    fn a_moment_between_looks_sums_to_its_rss() {
+        let last = point(1, 1000);
+        for rss in [0, 1, 333, 999, 1000, 1001, 5000] {
+            let between = Point::between(&last, rss, Duration::from_secs(2));
+            assert_eq!((between.rss, between.tally.sum()), (rss, rss));
+        }
+        let grown = Point::between(&last, 1500, Duration::from_secs(2));
+        assert_eq!((grown.tally[Row::LiveUser], grown.tally[Row::Unattributed]), (1000, 500));
     }
 
     #[test]

@@ -152,6 +152,13 @@ impl App {
     pub fn news(&mut self, news: News) {
         match news {
             News::Look(look) => self.look(*look),
+            News::Rss(at, rss) => {
+                let at = self.began.map_or(Duration::ZERO, |b| at.saturating_duration_since(b));
+                if let Some(last) = self.timeline.points().last() {
+                    let point = Point::between(last, rss, at);
+                    self.timeline.push(point);
+                }
+            }
             News::Failed(why) => self.tell(Kind::Watch, why),
             News::Saved(words) => {
                 self.message = Some(words.clone());

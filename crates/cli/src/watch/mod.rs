@@ -6,17 +6,19 @@
 //! screen    draws an app, panel by panel; theme makes it fit the terminal
 //! terminal  takes the terminal over, and gives it back whatever happens
 //! stream    the same as JSON, a line a look
+//! program   a program that is started to be watched
 //! ```
 
 mod app;
 mod keys;
+mod program;
 mod sampler;
 mod screen;
 mod stream;
 mod terminal;
 mod theme;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ use clap::Args;
 use heapwise_inspect::{Depth, Options};
 
 use self::app::App;
+use self::program::Program;
 use self::sampler::{Look, Sampler};
 use self::theme::Theme;
 use crate::exit;
@@ -38,15 +41,19 @@ use crate::target::Target;
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Number or name of a process
-    #[arg(value_name = "PID|NAME")]
-    target: OsString,
+    #[arg(
+        value_name = "PID|NAME",
+        required_unless_present = "command",
+        conflicts_with = "command"
+    )]
+    target: Option<OsString>,
 
     /// How often to look; longer where a look takes much
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = humantime::parse_duration)]
     interval: Duration,
 
     /// Print one screen as text and end
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "command"])]
     once: bool,
 
     /// Print a JSON object a look, a line each (heapwise.watch/1)
@@ -68,6 +75,10 @@ pub struct WatchArgs {
     /// Draw without colour, as with NO_COLOR
     #[arg(long)]
     no_color: bool,
+
+    /// Run a program, as it is, and watch it until it ends or you do, which ends it
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
 }
 
 /// What stands below the options.
@@ -83,6 +94,8 @@ Examples:
           One screen, as text
   heapwise watch --json --for 1min 4711 > heap.jsonl
           For a program
+  heapwise watch -- python3 job.py
+          A program from its start on; what it writes last is told when the screen is yours again
 
 Keys:
 {}
@@ -96,23 +109,41 @@ Exit code: as for heapwise explain, 0 when the process ends or you do.",
 
 /// Looks again and again.
 pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
-    let Target::Process(pid) = Target::of(&args.target)? else {
-        let file = args.target.display();
+    if args.command.is_empty() {
+        return watch(process(args.target.as_deref().unwrap_or_default())?, &args);
+    }
+    can_draw(&args)?;
+    let program = Program::start(&args.command, !args.json)?;
+    let code = watch(program.pid(), &args);
+    program.end()?;
+    code
+}
+
+fn process(target: &OsStr) -> Result<u32, Failure> {
+    let Target::Process(pid) = Target::of(target)? else {
+        let file = target.display();
         return Err(Failure::new(
             USAGE,
             format!("{file} does not change: heapwise report shows what a snapshot holds"),
-        )
-        .into());
+        ));
     };
+    Ok(pid)
+}
+
+fn can_draw(args: &WatchArgs) -> Result<(), Failure> {
     let is_terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
     if !args.once && !args.json && !is_terminal {
         return Err(Failure::new(
             USAGE,
             "watch draws on a terminal, and this is none: --once prints one screen as text, \
              --json a line a look",
-        )
-        .into());
+        ));
     }
+    Ok(())
+}
+
+fn watch(pid: u32, args: &WatchArgs) -> anyhow::Result<ExitCode> {
+    can_draw(args)?;
     // Before the terminal is taken: what goes wrong at once is told in the usual way.
     let options = Options {
         paint: true,

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use heapwise_inspect::process::figures;
+use heapwise_inspect::survey::page_bytes;
 use heapwise_inspect::verdict::{Verdict, judge};
 use heapwise_inspect::{Error, Options, Survey, survey};
 
@@ -35,6 +36,8 @@ pub struct Look {
 pub enum News {
     /// A look.
     Look(Box<Look>),
+    /// The RSS alone, between two looks that are far apart.
+    Rss(Instant, usize),
     /// A look failed, the next may not.
     Failed(String),
     /// A snapshot was written, or why not: words for the user.
@@ -74,10 +77,20 @@ impl Sampler {
             let born = figures::start_time(pid).ok();
             let mut living = Living::default();
             let mut paused = false;
+            let mut looked = Instant::now();
             loop {
-                let told = match wait(&mut pace, &mut paused, &inbox) {
+                let due = wait(&mut pace, &mut paused, &inbox, looked);
+                if matches!(due, Due::Look) {
+                    looked = Instant::now();
+                }
+                let told = match due {
                     Due::Nothing => return,
                     Due::Save(path) => teller.send(News::Saved(save(pid, &path, &mut living))),
+                    Due::Rss => match figures::rss(pid, page_bytes()) {
+                        Ok(rss) => teller.send(News::Rss(Instant::now(), rss)),
+                        // The next look says why.
+                        Err(_) => Ok(()),
+                    },
                     Due::Look => match tell(pid, born, options, &mut living) {
                         News::Look(look) => {
                             pace.learn(look.cost);
@@ -107,16 +120,20 @@ impl Sampler {
 /// What is to be done next.
 enum Due {
     Look,
+    Rss,
     Save(PathBuf),
     /// Nobody is there any more.
     Nothing,
 }
 
-/// Waits until something is due.
-fn wait(pace: &mut Pace, paused: &mut bool, orders: &Receiver<Order>) -> Due {
+/// Waits until something is due; the last look began at `looked`.
+fn wait(pace: &mut Pace, paused: &mut bool, orders: &Receiver<Order>, looked: Instant) -> Due {
     let began = Instant::now();
     loop {
-        let left = pace.interval().saturating_sub(began.elapsed());
+        let until_look = pace.interval().saturating_sub(looked.elapsed());
+        let until_rss = pace.asked().saturating_sub(began.elapsed());
+        let is_rss_first = pace.is_slow() && until_rss < until_look;
+        let left = if is_rss_first { until_rss } else { until_look };
         let order = if *paused {
             orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
@@ -125,6 +142,7 @@ fn wait(pace: &mut Pace, paused: &mut bool, orders: &Receiver<Order>) -> Due {
         match order {
             Ok(Order::Interval(interval)) => pace.ask(interval),
             Ok(Order::Pause(pause)) => *paused = pause,
+            Err(RecvTimeoutError::Timeout) if is_rss_first => return Due::Rss,
             Ok(Order::Now) | Err(RecvTimeoutError::Timeout) => return Due::Look,
             Ok(Order::Save(path)) => return Due::Save(path),
             Err(RecvTimeoutError::Disconnected) => return Due::Nothing,
@@ -190,9 +208,14 @@ mod tests {
     fn after_a_dear_look_it_waits_and_orders_wake_it() {
         let own = std::process::id();
         let sampler = Sampler::start(own, Options::default(), pace(Duration::from_secs(60)));
-        assert!(sampler.news.recv_timeout(Duration::from_millis(300)).is_err());
+        // Meanwhile the RSS alone is told.
+        for _ in 0..3 {
+            let news = sampler.news.recv_timeout(Duration::from_secs(60));
+            assert!(matches!(news, Ok(News::Rss(_, rss)) if rss > 0), "{news:?}");
+        }
         sampler.order(Order::Now);
-        assert!(sampler.news.recv_timeout(Duration::from_secs(60)).is_ok());
+        let mut all = sampler.news.iter().take(1000);
+        assert!(all.any(|news| matches!(news, News::Look(_))));
     }
 
     #[test]

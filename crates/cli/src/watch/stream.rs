@@ -29,7 +29,8 @@ pub fn run(
     let mut last = first;
     pace.learn(last.cost);
     let sampler = Sampler::start(pid, Options::default(), pace.clone());
-    print(&line(&last, began, &pace, &[]))?;
+    print(&line(&last, began, &pace, &[], 0))?;
+    let mut most = 0;
     loop {
         let news = match duration {
             None => sampler.news.recv().ok(),
@@ -46,8 +47,10 @@ pub fn run(
                 );
                 last = *look;
                 pace.learn(last.cost);
-                print(&line(&last, began, &pace, &happened))?;
+                print(&line(&last, began, &pace, &happened, most))?;
+                most = 0;
             }
+            Some(News::Rss(_, rss)) => most = most.max(rss),
             Some(News::Failed(why)) => crate::complain(&why),
             Some(News::Saved(_)) => {}
             Some(News::Ended) => {
@@ -71,7 +74,8 @@ fn print(value: &Value) -> io::Result<()> {
     out.flush()
 }
 
-fn line(look: &Look, began: Instant, pace: &Pace, events: &[Event]) -> Value {
+/// `most` is the largest RSS between the look before and this one.
+fn line(look: &Look, began: Instant, pace: &Pace, events: &[Event], most: usize) -> Value {
     let seen = &look.seen;
     let rows = ROWS.iter().map(|row| (row.name().to_owned(), seen.account.tally[*row].into()));
     let events = events.iter().map(|event| json!({ "kind": event.kind, "text": event.text }));
@@ -85,6 +89,7 @@ fn line(look: &Look, began: Instant, pace: &Pace, events: &[Event]) -> Value {
         "allocator": words::allocator(seen),
         "depth": words::depth(seen.depth),
         "rss_bytes": seen.rss,
+        "most_rss_bytes": seen.rss.max(most),
         "rows": rows.collect::<serde_json::Map<_, _>>(),
         "trim_gain_bytes": seen.trim_gain(),
         "swap_bytes": seen.figures.swap,

@@ -18,6 +18,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use ratatui::layout::{Position, Rect};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -100,7 +101,9 @@ pub fn run(app: &mut App, sampler: &Sampler, duration: Option<Duration>) -> anyh
                         // until somebody continues us.
                         unsafe { libc::raise(libc::SIGTSTP) };
                         taken = Taken::take()?;
-                        terminal.clear()?;
+                        // Not clear(): it asks where the cursor is, and fails unless answered.
+                        let size = terminal.size()?;
+                        terminal.resize(Rect::from((Position::ORIGIN, size)))?;
                     }
                 }
                 stale = true;

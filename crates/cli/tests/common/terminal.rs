@@ -75,6 +75,15 @@ impl Session {
         }
     }
 
+    /// Reads on until `sequence` was written so many times.
+    pub fn wait_for_written(&mut self, sequence: &str, times: usize) {
+        let start = Instant::now();
+        while self.text().matches(sequence).count() < times {
+            assert!(start.elapsed() < PATIENCE, "no {sequence:?}: {}", self.text());
+            assert!(self.read(), "it ended without {sequence:?}: {}", self.text());
+        }
+    }
+
     /// Types.
     pub fn send(&mut self, keys: &[u8]) {
         self.master.write_all(keys).unwrap();

@@ -32,6 +32,16 @@ pub struct Figures {
     pub threads: usize,
 }
 
+/// RSS by the kernel's counters: one short file, for looks between looks.
+///
+/// # Errors
+/// No such process.
+pub fn rss(pid: u32, page_bytes: usize) -> Result<usize, Error> {
+    let statm = read_text(pid, "statm")?;
+    let pages: usize = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    Ok(pages.saturating_mul(page_bytes))
+}
+
 impl Figures {
     /// Reads what may be read; `smaps_rollup` needs more rights than the rest, and walks all
     /// pages: 15 ms a GiB.
@@ -53,13 +63,10 @@ impl Figures {
     /// As [`Self::read`].
     pub fn counters(pid: u32, page_bytes: usize) -> Result<Self, Error> {
         let status = read_text(pid, "status")?;
-        let statm = read_text(pid, "statm")?;
-        let pages: usize =
-            statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
         let kib = |name| kibibytes(&status, name);
         Ok(Self {
             name: field(&status, "Name").unwrap_or_default().to_owned(),
-            rss_statm: pages.saturating_mul(page_bytes),
+            rss_statm: rss(pid, page_bytes)?,
             rss_rollup: None,
             rss_anon: kib("RssAnon"),
             rss_file: kib("RssFile"),

@@ -22,7 +22,7 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
     let origin = &seen.origin;
     let told = seen.figures.rss_rollup.unwrap_or(seen.figures.rss_statm);
     let unattributed = seen.account.tally[heapwise_inspect::Row::Unattributed];
-    let looks = document.timeline.points().len();
+    let looks = document.timeline.points().iter().filter(|point| point.is_look).count();
     let body = html! {
         p {
             @match origin.source {

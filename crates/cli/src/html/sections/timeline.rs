@@ -28,8 +28,12 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
     let last = &points[points.len() - 1];
     let span = last.at - points[0].at;
     let body = html! {
-        p { (points.len()) " looks in " (duration(span.as_nanos() as u64)) ". What is held lies below "
-            "what could go: the upper edge shows what a trim would do." }
+        @let number = points.iter().filter(|point| point.is_look).count();
+        p { (number) " looks in " (duration(span.as_nanos() as u64)) ". What is held lies below "
+            "what could go: the upper edge shows what a trim would do."
+            @if number < points.len() {
+                " Between looks the RSS alone was read, " (points.len() - number) " times."
+            } }
         div.plot {
             div.y aria-hidden="true" { span { (bytes(top)) } span { (bytes(top / 2)) } span { "0" } }
             div.area #timeline-area role="group" aria-label="RSS over time; arrow keys move through the looks" {
@@ -140,6 +144,7 @@ fn events(document: &Document<'_>) -> Markup {
 }
 
 fn looks(points: &[Point], shown: &[Part]) -> Markup {
+    let points: Vec<&Point> = points.iter().filter(|point| point.is_look).collect();
     let step = points.len().div_ceil(LISTED);
     html! {
         details {
