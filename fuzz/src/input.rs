@@ -1,6 +1,6 @@
 //! An input: a setup's seed and operations, eight bytes each, and how it mutates.
 
-use heapwise_testkit::rng::Rng;
+use heapwise_seed::Rng;
 use std::io;
 use std::path::Path;
 
@@ -44,14 +44,14 @@ impl Input {
 
     /// A fresh input.
     pub fn random(rng: &mut Rng) -> Self {
-        let length = 1 + rng.below(MAX_WORDS);
+        let length = 1 + rng.index(MAX_WORDS);
         Self { seed: rng.word() % 4096, words: (0..length).map(|_| rng.word()).collect() }
     }
 
     /// A changed copy; `other` may lend a part.
     pub fn mutated(&self, other: &Self, rng: &mut Rng) -> Self {
         let mut new = self.clone();
-        for _ in 0..1 + rng.below(6) {
+        for _ in 0..1 + rng.index(6) {
             new.mutate(other, rng);
         }
         new.words.truncate(MAX_WORDS);
@@ -60,10 +60,10 @@ impl Input {
 
     fn mutate(&mut self, other: &Self, rng: &mut Rng) {
         let length = self.words.len();
-        let at = rng.below(length + 1);
-        let count = 1 + rng.below(12);
+        let at = rng.index(length + 1);
+        let count = 1 + rng.index(12);
         let end = (at + count).min(length);
-        match rng.below(10) {
+        match rng.index(10) {
             0 => self.seed = rng.word() % 4096,
             1 | 2 => drop(self.words.splice(at..at, (0..count).map(|_| rng.word()))),
             3 => drop(self.words.drain(at..end)),
@@ -73,11 +73,11 @@ impl Input {
                 self.words.splice(end..end, again);
             }
             5 if !other.words.is_empty() => {
-                let from = rng.below(other.words.len());
+                let from = rng.index(other.words.len());
                 let to = (from + count).min(other.words.len());
                 drop(self.words.splice(at..at, other.words[from..to].iter().copied()));
             }
-            6 if length > 1 => self.words.swap(at % length, rng.below(length)),
+            6 if length > 1 => self.words.swap(at % length, rng.index(length)),
             _ if length > 0 => {
                 // One byte, or one field, of one operation.
                 let word = &mut self.words[at % length];

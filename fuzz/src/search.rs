@@ -4,7 +4,7 @@ use crate::crash;
 use crate::input::Input;
 use crate::reach::{Reached, run};
 use crate::{counters, reach};
-use heapwise_testkit::rng::Rng;
+use heapwise_seed::Rng;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,11 +41,11 @@ impl Search {
         let count = self.corpus.len();
         let recent = count.min(32);
         let index = if self.rng.one_in(2) {
-            count - 1 - self.rng.below(recent)
+            count - 1 - self.rng.index(recent)
         } else {
-            self.rng.below(count)
+            self.rng.index(count)
         };
-        let other = self.rng.below(count);
+        let other = self.rng.index(count);
         self.corpus[index].mutated(&self.corpus[other], &mut self.rng)
     }
 }

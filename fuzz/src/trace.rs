@@ -8,7 +8,7 @@
 //! time that runs backwards in a thread. A file that ends in a new way, or
 //! shows new kinds of events, is kept and damaged further.
 
-use heapwise_testkit::rng::Rng;
+use heapwise_seed::Rng;
 use heapwise_trace::{Error, Trace, What, reseal, sample};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -137,11 +137,11 @@ fn kind(what: &What) -> u32 {
 }
 
 fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
-    let mut file = corpus[rng.below(corpus.len())].clone();
-    for _ in 0..1 + rng.below(5) {
-        let at = rng.below(file.len().max(1));
-        let end = (at + 1 + rng.below(100)).min(file.len());
-        match rng.below(9) {
+    let mut file = corpus[rng.index(corpus.len())].clone();
+    for _ in 0..1 + rng.index(5) {
+        let at = rng.index(file.len().max(1));
+        let end = (at + 1 + rng.index(100)).min(file.len());
+        match rng.index(9) {
             0 => file.truncate(at),
             1 if at < end => drop(file.drain(at..end)),
             2 if at < end => {
@@ -149,9 +149,9 @@ fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
                 file.splice(at..at, again);
             }
             3 => {
-                let other = &corpus[rng.below(corpus.len())];
-                let from = rng.below(other.len().max(1));
-                let to = (from + rng.below(2000)).min(other.len());
+                let other = &corpus[rng.index(corpus.len())];
+                let from = rng.index(other.len().max(1));
+                let to = (from + rng.index(2000)).min(other.len());
                 file.splice(at..at, other[from.min(to)..to].iter().copied());
             }
             4 if at + 8 <= file.len() => {
@@ -159,7 +159,7 @@ fn mutated(corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
                 let values = [0, 1, u64::MAX, 1 << 20, (1 << 20) + 1, 1 << 63, u64::from(u32::MAX)];
                 file[at..at + 8].copy_from_slice(&rng.pick(&values).to_le_bytes());
             }
-            5 if at < file.len() => file[at] ^= 1 << rng.below(8),
+            5 if at < file.len() => file[at] ^= 1 << rng.index(8),
             _ if at < file.len() => file[at] = rng.word() as u8,
             _ => {}
         }

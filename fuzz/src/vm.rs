@@ -11,7 +11,7 @@
 
 use heapwise_pages::slab::Source;
 use heapwise_pages::{Order, Pfn};
-use heapwise_testkit::rng::Rng;
+use heapwise_seed::Rng;
 use heapwise_vm::*;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -123,24 +123,24 @@ fn fail(program: &[u64]) -> ! {
 }
 
 fn mutated(corpus: &[Vec<u64>], rng: &mut Rng) -> Vec<u64> {
-    let mut program = corpus[rng.below(corpus.len())].clone();
-    for _ in 0..1 + rng.below(8) {
-        let at = rng.below(program.len() + 1);
-        let end = (at + 1 + rng.below(12)).min(program.len());
-        match rng.below(6) {
-            0 | 1 => drop(program.splice(at..at, (0..1 + rng.below(10)).map(|_| rng.word()))),
+    let mut program = corpus[rng.index(corpus.len())].clone();
+    for _ in 0..1 + rng.index(8) {
+        let at = rng.index(program.len() + 1);
+        let end = (at + 1 + rng.index(12)).min(program.len());
+        match rng.index(6) {
+            0 | 1 => drop(program.splice(at..at, (0..1 + rng.index(10)).map(|_| rng.word()))),
             2 => drop(program.drain(at..end)),
             3 => {
                 let again = program[at..end].to_vec();
                 program.splice(end..end, again);
             }
             4 => {
-                let other = &corpus[rng.below(corpus.len())];
-                let from = rng.below(other.len() + 1);
+                let other = &corpus[rng.index(corpus.len())];
+                let from = rng.index(other.len() + 1);
                 let to = (from + 20).min(other.len());
                 program.splice(at..at, other[from..to].iter().copied());
             }
-            _ if at < program.len() => program[at] ^= 0xff << (8 * rng.below(8)),
+            _ if at < program.len() => program[at] ^= 0xff << (8 * rng.index(8)),
             _ => program.push(rng.word()),
         }
     }

@@ -6,11 +6,11 @@
 //! and can be freed, and once the kernel gives again, so does the allocator.
 
 use heapwise_malloc::tunables::Setting;
+use heapwise_seed::Rng;
 use heapwise_testkit::World;
 use heapwise_testkit::faults::ALL;
 use heapwise_testkit::op::Op;
 use heapwise_testkit::replay::Replay;
-use heapwise_testkit::rng::Rng;
 use heapwise_testkit::setup::Setup;
 
 /// Calls beyond the workload's own that are tried too: a failure may lead to more.

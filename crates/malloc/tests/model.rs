@@ -7,8 +7,8 @@
 //! HEAPWISE_OPS=1000                                                     operations a seed
 //! ```
 
+use heapwise_seed::Rng;
 use heapwise_testkit::replay::Replay;
-use heapwise_testkit::rng::Rng;
 use heapwise_testkit::script::run;
 use heapwise_testkit::setup::Setup;
 use proptest::prelude::*;

@@ -7,10 +7,10 @@ use heapwise_layout::state::Cache;
 use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
 use heapwise_malloc::tunables::Setting;
 use heapwise_malloc::{Allocator, Slot};
+use heapwise_seed::Rng;
 use heapwise_testkit::host::address;
 use heapwise_testkit::pattern::first_nonzero;
 use heapwise_testkit::real::{Parcel, RealOs};
-use heapwise_testkit::rng::Rng;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -88,27 +88,27 @@ impl Worker<'_> {
 
     fn take_one(&mut self) -> Option<Parcel> {
         let count = self.blocks.len();
-        (count > 0).then(|| self.blocks.swap_remove(self.rng.below(count)))
+        (count > 0).then(|| self.blocks.swap_remove(self.rng.index(count)))
     }
 
     fn size(&mut self) -> usize {
-        match self.rng.below(40) {
-            0 => 1 + self.rng.below(300_000),
-            1..=3 => 1 + self.rng.below(70_000),
-            4..=10 => 1 + self.rng.below(5_000),
-            _ => 1 + self.rng.below(400),
+        match self.rng.index(40) {
+            0 => 1 + self.rng.index(300_000),
+            1..=3 => 1 + self.rng.index(70_000),
+            4..=10 => 1 + self.rng.index(5_000),
+            _ => 1 + self.rng.index(400),
         }
     }
 
     fn step(&mut self) {
         let bytes = self.size();
-        match self.rng.below(100) {
+        match self.rng.index(100) {
             0..=44 if self.blocks.len() < 400 => self.malloc(bytes),
             45..=49 => self.calloc(bytes),
             50..=54 if bytes > 0 => self.resize(bytes),
             55..=69 => {
                 // Foreign frees: somebody else will do it.
-                let to = self.rng.below(WORKERS);
+                let to = self.rng.index(WORKERS);
                 if let Some(parcel) = self.take_one() {
                     self.stage.post[to].lock().unwrap().push(parcel);
                 }

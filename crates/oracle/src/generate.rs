@@ -11,7 +11,7 @@
 use crate::exception::Exception;
 use crate::op::{Op, Step};
 use crate::ours::Ours;
-use crate::rng::Rng;
+use heapwise_seed::Rng;
 use heapwise_vm::Span;
 
 const PAGE: u64 = 4096;

@@ -14,5 +14,4 @@ pub mod generate;
 pub mod host;
 pub mod op;
 pub mod ours;
-pub mod rng;
 pub mod shrink;

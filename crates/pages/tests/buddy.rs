@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::{Random, filled, machine, order, zone};
+use common::{filled, machine, order, zone};
 use heapwise_pages::*;
+use heapwise_seed::Rng;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -206,19 +207,19 @@ fn figures_are_settled(zone: &mut Zone<'_>) {
 fn long_run() {
     let seed = std::env::var("HEAPWISE_PAGES_SEED").map_or(1, |seed| seed.parse().unwrap());
     println!("HEAPWISE_PAGES_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     let mut zone = filled(1 << 15);
     let mut blocks: Vec<(Pfn, Order)> = Vec::new();
     for step in 0..400_000 {
         let phase = step / 20_000 % 2 == 0;
-        if random.below(100) < if phase { 60 } else { 40 } {
-            let order = order((random.below(11) * random.below(11)) / 10);
-            let migrate = MigrateType::ALL[random.below(3)];
+        if random.index(100) < if phase { 60 } else { 40 } {
+            let order = order((random.index(11) * random.index(11)) / 10);
+            let migrate = MigrateType::ALL[random.index(3)];
             if let Ok(pfn) = zone.alloc(order, migrate) {
                 blocks.push((pfn, order));
             }
         } else if !blocks.is_empty() {
-            let (pfn, order) = blocks.swap_remove(random.below(blocks.len()));
+            let (pfn, order) = blocks.swap_remove(random.index(blocks.len()));
             zone.free(pfn, order).unwrap();
             assert_eq!(zone.free(pfn, order), Err(FreeError::DoubleFree));
         }

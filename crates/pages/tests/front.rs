@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Random, machine, order, zone};
+use common::{machine, order, zone};
 use heapwise_pages::raw::SpinLock;
 use heapwise_pages::*;
+use heapwise_seed::Rng;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
@@ -29,14 +30,14 @@ const ALL: Request = Request::KERNEL.urgent(Urgency::Exhaust);
 fn one_cpu_follows_the_model() {
     let pages = pages(1 << 14);
     let mut cpu = CpuFront::new();
-    let mut random = Random(3);
+    let mut random = Rng::new(3);
     let mut live: Vec<(Pfn, Order)> = Vec::new();
     let mut owner = vec![false; 1 << 14];
     let mut frames_out = 0;
     for step in 0..300_000 {
-        if random.below(100) < if step / 10_000 % 2 == 0 { 55 } else { 45 } {
-            let order = order(random.below(6) * random.below(4) / 3);
-            let migrate = MigrateType::ALL[random.below(3)];
+        if random.index(100) < if step / 10_000 % 2 == 0 { 55 } else { 45 } {
+            let order = order(random.index(6) * random.index(4) / 3);
+            let migrate = MigrateType::ALL[random.index(3)];
             let request = Request { migrate, ..ALL };
             if let Ok(pfn) = pages.alloc(&mut cpu, order, request) {
                 for frame in pfn.get()..pfn.get() + order.frames() {
@@ -46,7 +47,7 @@ fn one_cpu_follows_the_model() {
                 live.push((pfn, order));
             }
         } else if !live.is_empty() {
-            let (pfn, order) = live.swap_remove(random.below(live.len()));
+            let (pfn, order) = live.swap_remove(random.index(live.len()));
             pages.free(&mut cpu, pfn, order).unwrap();
             assert_eq!(pages.free(&mut cpu, pfn, order), Err(FreeError::DoubleFree));
             for frame in pfn.get()..pfn.get() + order.frames() {
@@ -168,7 +169,7 @@ fn threads_share_one_machine() {
             let (pages, owners, mailbox) = (&pages, &owners, &mailbox);
             scope.spawn(move || {
                 let mut cpu = CpuFront::new();
-                let mut random = Random(u64::from(thread));
+                let mut random = Rng::new(u64::from(thread));
                 let mut live: Vec<(Pfn, Order)> = Vec::new();
                 let claim = |pfn: Pfn, order: Order, from: u8, to: u8| {
                     for frame in pfn.get()..pfn.get() + order.frames() {
@@ -176,9 +177,9 @@ fn threads_share_one_machine() {
                     }
                 };
                 for _ in 0..100_000 {
-                    match random.below(10) {
+                    match random.index(10) {
                         0..=4 => {
-                            let order = order(random.below(3) * random.below(3));
+                            let order = order(random.index(3) * random.index(3));
                             let request =
                                 Request { migrate: MigrateType::ALL[order.get() % 3], ..ALL };
                             if let Ok(pfn) = pages.alloc(&mut cpu, order, request) {
@@ -187,12 +188,12 @@ fn threads_share_one_machine() {
                             }
                         }
                         5 if !live.is_empty() => {
-                            let block = live.swap_remove(random.below(live.len()));
+                            let block = live.swap_remove(random.index(live.len()));
                             mailbox.lock().unwrap().push(block);
                         }
                         6 => live.extend(mailbox.lock().unwrap().pop()),
                         _ if !live.is_empty() => {
-                            let (pfn, order) = live.swap_remove(random.below(live.len()));
+                            let (pfn, order) = live.swap_remove(random.index(live.len()));
                             claim(pfn, order, 1, 0);
                             pages.free(&mut cpu, pfn, order).unwrap();
                         }

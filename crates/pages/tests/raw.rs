@@ -4,10 +4,11 @@
 
 mod common;
 
-use common::{Random, machine};
+use common::machine;
 use heapwise_pages::raw::{Cache, CurrentCpu, Direct, KernelAlloc, SpinLock};
 use heapwise_pages::slab::{CacheSlot, CpuSlab, Front, Parts, SlabFrame, SlabHeap, Slabs, Source};
 use heapwise_pages::*;
+use heapwise_seed::Rng;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -115,26 +116,26 @@ fn a_global_allocator_serves_threads() {
         for thread in 1..=3_u64 {
             let (kernel, mailbox, free) = (&kernel, &mailbox, &free);
             scope.spawn(move || {
-                let mut random = Random(thread);
+                let mut random = Rng::new(thread);
                 let mut live = Vec::new();
                 for _ in 0..30_000 {
-                    let (sizes, aligns) = (3 + random.below(12), random.below(14));
-                    let size = 1 + random.below(1 << sizes);
+                    let (sizes, aligns) = (3 + random.index(12), random.index(14));
+                    let size = 1 + random.index(1 << sizes);
                     let layout = Layout::from_size_align(size, 1 << aligns).unwrap();
                     // SAFETY: the size is not 0.
                     let at = unsafe { kernel.alloc(layout) };
                     if !at.is_null() {
                         assert_eq!(at.addr() % layout.align(), 0, "{layout:?}");
-                        let stamp = random.next() as u8;
+                        let stamp = random.word() as u8;
                         // SAFETY: `size` bytes are ours.
                         unsafe { at.write_bytes(stamp, size) };
                         live.push((at.expose_provenance(), layout, stamp));
                     }
-                    if random.below(4) == 0
+                    if random.index(4) == 0
                         && let Some((at, layout, stamp)) = live.pop()
                     {
                         let old = std::ptr::with_exposed_provenance_mut::<u8>(at);
-                        let size = 1 + random.below(1 << sizes);
+                        let size = 1 + random.index(1 << sizes);
                         // SAFETY: allocated above with this layout; the size is not 0.
                         let new = unsafe { kernel.realloc(old, layout, size) };
                         if new.is_null() {
@@ -152,7 +153,7 @@ fn a_global_allocator_serves_threads() {
                         }
                     }
                     if live.len() > 100 {
-                        mailbox.lock().unwrap().push(live.swap_remove(random.below(100)));
+                        mailbox.lock().unwrap().push(live.swap_remove(random.index(100)));
                         let taken = mailbox.lock().unwrap().pop();
                         taken.into_iter().for_each(free);
                     }

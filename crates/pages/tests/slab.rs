@@ -5,9 +5,9 @@ mod common;
 #[path = "common/world.rs"]
 mod world;
 
-use common::Random;
 use heapwise_pages::slab::{CacheSpec, KMALLOC_SIZES, SlabInfo};
 use heapwise_pages::{SlabError, Virt};
+use heapwise_seed::Rng;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -96,11 +96,11 @@ proptest! {
 fn long_run() {
     let seed = std::env::var("HEAPWISE_PAGES_SEED").map_or(7, |seed| seed.parse().unwrap());
     println!("HEAPWISE_PAGES_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     let steps = (0..40_000).map(|_| {
-        let bits = 3 + random.below(11);
-        let size = 1 + random.below(1 << bits);
-        (random.below(10) as u8, size as u64, random.next() as usize)
+        let bits = 3 + random.index(11);
+        let size = 1 + random.index(1 << bits);
+        (random.index(10) as u8, size as u64, random.word() as usize)
     });
     run(steps.collect());
 }

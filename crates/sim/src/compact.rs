@@ -32,6 +32,7 @@ impl Kernel<'_> {
                 all.refused += done.refused;
             }
         }
+        self.counts.compact_scanned += u64::from(all.scanned);
         self.counts.compact_moved += u64::from(all.moved);
         self.counts.compact_success += u64::from(all.success);
         let price = self.prices.migrate * u64::from(all.moved);

@@ -16,13 +16,13 @@ use crate::objects::{CACHES, Held, Objects};
 use crate::price::Prices;
 use crate::process::{Group, Process};
 use crate::ram::{Ram, RamContents};
-use crate::rng::Rng;
 use crate::source::{FrontSource, Shared};
 use crate::table::{Arena, SimTable};
 use crate::vmstat::Counts;
 use crate::window::Window;
 use heapwise_pages::slab::{CacheSlot, SlabFrame};
 use heapwise_pages::{Metadata, Order, PAGE_SIZE, Pages, Pfn, Watermarks, Zone, ZoneKind, Zones};
+use heapwise_seed::Rng;
 use heapwise_vm::{
     Commit, Counted, Env, Events, FileId, FileKind, Files, Image, Layout, Limits, Mm, Policy, Prot,
     Segment, Shmem, ShmemSlot, Start, Table, TableArena, UNLIMITED, UpperHalf, VMALLOC_RANGE,

@@ -27,7 +27,6 @@ mod own;
 mod price;
 mod process;
 mod ram;
-pub mod rng;
 pub mod script;
 mod source;
 mod table;

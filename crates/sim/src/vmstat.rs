@@ -42,7 +42,9 @@ pub struct Counts {
     pub switches: u64,
     /// Processes killed for want of memory.
     pub oom_kills: u64,
-    /// Frames moved by compaction.
+    /// Blocks in use that compaction looked at.
+    pub compact_scanned: u64,
+    /// Frames that it moved.
     pub compact_moved: u64,
     /// Compactions that made a block.
     pub compact_success: u64,
@@ -89,7 +91,8 @@ impl Kernel<'_> {
             ("pgalloc_normal", self.shared.taken.get()),
             ("pgfree", self.shared.given.get()),
             ("pgfault", counts.faults),
-            ("compact_migrate_scanned", counts.compact_moved),
+            ("pgmigrate_success", counts.compact_moved),
+            ("compact_migrate_scanned", counts.compact_scanned),
             ("compact_success", counts.compact_success),
             ("oom_kill", counts.oom_kills),
             ("nr_tlb_local_flush_all", counts.flushes),

@@ -7,9 +7,9 @@
 
 use crate::event::Pid;
 use crate::kernel::Kernel;
-use crate::rng::Rng;
 use crate::touch::TouchError;
 use heapwise_pages::PAGE_SIZE;
+use heapwise_seed::Rng;
 use heapwise_vm::{Access, Advice, MapFlags, MapRequest, Prot, RemapRequest, VirtAddr};
 
 /// What the processes like to do.

@@ -1,7 +1,7 @@
 //! The machine: nothing is lost, whatever happens; one seed, one run.
 
 use heapwise_pages::{Order, Request};
-use heapwise_sim::rng::Rng;
+use heapwise_seed::Rng;
 use heapwise_sim::{Config, Injection, Kernel, Pid, TouchError, boot};
 use heapwise_vm::{Access, Advice, MapFlags, MapRequest, Prot, VirtAddr};
 

@@ -1,6 +1,6 @@
 //! Our allocator on the simulated kernel, in both backings.
 
-use heapwise_sim::rng::Rng;
+use heapwise_seed::Rng;
 use heapwise_sim::user::User;
 use heapwise_sim::{Behind, Config, Fidelity, Injection, Kernel, What, boot_shared};
 use std::cell::RefCell;

@@ -20,7 +20,6 @@ pub mod os;
 pub mod pattern;
 pub mod real;
 pub mod replay;
-pub mod rng;
 pub mod script;
 pub mod setup;
 pub mod space;

@@ -261,7 +261,7 @@ mod tests {
         for kind in 0..=255u64 {
             let _ = Op::decode(kind | 0xdead_beef_1234_0000);
         }
-        let mut rng = crate::rng::Rng::new(3);
+        let mut rng = heapwise_seed::Rng::new(3);
         let small = (0..10_000).filter(|_| size(rng.word() as u32) <= 8200).count();
         assert!(small > 7_000, "{small}");
     }

@@ -426,7 +426,7 @@ unsafe impl Os for MemoryOs {
     }
 
     fn random(&self) -> u64 {
-        crate::rng::Rng::new(self.secret).word()
+        heapwise_seed::Rng::new(self.secret).word()
     }
 
     fn thread_id(&self) -> u32 {

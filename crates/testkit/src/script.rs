@@ -203,7 +203,7 @@ impl World {
             return;
         }
         let caller = self.alloc.os.current.load(Relaxed);
-        let times = 1 + self.chance.borrow_mut().below(3);
+        let times = 1 + self.chance.borrow_mut().index(3);
         if self.tracing.get() {
             eprintln!("  meanwhile {{");
         }

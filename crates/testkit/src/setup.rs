@@ -1,8 +1,8 @@
 //! What a seed decides before the first operation.
 
 use crate::os::Boot;
-use crate::rng::Rng;
 use heapwise_malloc::tunables::Setting;
+use heapwise_seed::Rng;
 
 /// A world to be.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Setup {
     /// Whether the first thread shares its arena.
     pub share_first: bool,
     /// While a thread is in the kernel, others run once in so many calls; 0 for never.
-    pub interrupt_one_in: usize,
+    pub interrupt_one_in: u64,
     /// The heap is checked after so many operations.
     pub check_every: usize,
     /// Most blocks that the program holds.
@@ -54,7 +54,7 @@ impl Setup {
         let boot = Boot {
             page_bytes: rng.pick(&[4096, 4096, 4096, 16384, 65536]),
             break_offset: rng.pick(&[0, 0, 16, 1000, 4080]),
-            skew_pages: rng.below(20_000),
+            skew_pages: rng.index(20_000),
             cores: rng.pick(&[1, 2, 2, 64]),
             secret: rng.word(),
             place: seed as usize,

@@ -6,6 +6,7 @@
 use crate::builder::Builder;
 use crate::event::{Event, KernelCall, What};
 use heapwise_layout::record::{Cause, KernelOp, NO_PROCESS, ProcessStart};
+use heapwise_seed::Rng;
 use std::io;
 
 /// Where the invented heap begins.
@@ -15,23 +16,6 @@ pub const MAPPINGS_START: u64 = 0x7f00_0000_0000;
 const PAGE: u64 = 4096;
 const MMAP_THRESHOLD: u64 = 128 << 10;
 const BREAK_STEP: u64 = 132 << 10;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-}
 
 /// The program's allocator: the break grows, freed blocks of one size are used again.
 struct Heap {
@@ -49,7 +33,7 @@ struct Heap {
 /// last fifth may outlive the program.
 #[must_use]
 pub fn program(seed: u64, threads: u32, count: usize) -> Vec<Event> {
-    let mut rng = Rng(seed);
+    let mut rng = Rng::new(seed);
     let threads = threads.max(1);
     let mut heap = Heap {
         rest: HEAP_START,

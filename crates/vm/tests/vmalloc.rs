@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Arena, Buddy, Machine, Random};
+use common::{Arena, Buddy, Machine};
 use heapwise_pages::slab::Source as _;
 use heapwise_pages::{Order, PAGE_SIZE};
+use heapwise_seed::Rng;
 use heapwise_vm::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +125,7 @@ fn purges_when_short_of_addresses_or_nodes() {
 fn follows_the_model() {
     let seed = std::env::var("HEAPWISE_VM_SEED").map_or(11, |seed| seed.parse().unwrap());
     println!("HEAPWISE_VM_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Rng::new(seed);
     let machine = Machine::new(2048);
     let before = machine.free();
     let buddy = &machine.buddy;
@@ -132,8 +133,8 @@ fn follows_the_model() {
     let mut areas: BTreeMap<u64, u64> = BTreeMap::new();
     let mut pages_out = 0;
     for _ in 0..20_000 {
-        if random.next() % 100 < 52 {
-            let bytes = 1 + random.next() % (40 * PAGE_SIZE);
+        if random.word() % 100 < 52 {
+            let bytes = 1 + random.word() % (40 * PAGE_SIZE);
             match vmalloc.alloc(buddy, bytes) {
                 Ok(at) => {
                     let pages = bytes.div_ceil(PAGE_SIZE);
@@ -148,7 +149,7 @@ fn follows_the_model() {
                 Err(error) => assert_eq!(error, VmallocError::OutOfMemory),
             }
         } else if !areas.is_empty() {
-            let nth = random.next() as usize % areas.len();
+            let nth = random.word() as usize % areas.len();
             let (&at, &pages) = areas.iter().nth(nth).unwrap();
             assert_eq!(vmalloc.free(buddy, VirtAddr::new(at)), Ok(pages));
             areas.remove(&at);
