@@ -10,6 +10,7 @@
 
 pub mod compare;
 pub mod exception;
+pub mod exec;
 pub mod generate;
 pub mod host;
 pub mod op;

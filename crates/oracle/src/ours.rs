@@ -8,11 +8,11 @@ use heapwise_vm::*;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-type Arena<'a> = RefCell<TableArena<'a>>;
+pub(crate) type Arena<'a> = RefCell<TableArena<'a>>;
 type Space<'l, 'a> = Mm<SoftTable<'l, 'a, Arena<'a>>>;
 
 /// Frames by number, from a stack.
-struct Stack(RefCell<Vec<u32>>);
+pub(crate) struct Stack(pub(crate) RefCell<Vec<u32>>);
 
 impl Source for Stack {
     fn take(&self, _: Order) -> Option<Pfn> {
@@ -26,7 +26,7 @@ impl Source for Stack {
 
 /// The words that scripts store, by frame and place.
 #[derive(Default)]
-struct Words(HashMap<u32, HashMap<u64, u64>>);
+pub(crate) struct Words(HashMap<u32, HashMap<u64, u64>>);
 
 impl Contents for Words {
     fn zero(&mut self, pfn: Pfn) {
@@ -72,21 +72,32 @@ pub fn host_policy() -> Policy {
     }
 }
 
-fn host_commit() -> Commit {
+/// What the host has promised, and by which rules.
+pub fn host_commit() -> Commit {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let pages = |name: &str| {
+    let number = |name: &str| {
         let line = meminfo.lines().find(|line| line.starts_with(name));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.unwrap_or(0) / 4
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
     };
-    let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
-    let mode = match mode.trim() {
-        "1" => Overcommit::Always,
-        "2" => Overcommit::Never,
+    let setting = |file: &str, default: u64| {
+        let text = std::fs::read_to_string(format!("/proc/sys/vm/{file}")).unwrap_or_default();
+        text.trim().parse().unwrap_or(default)
+    };
+    let mode = match setting("overcommit_memory", 0) {
+        1 => Overcommit::Always,
+        2 => Overcommit::Never,
         _ => Overcommit::Heuristic,
     };
-    let swap_pages = pages("SwapTotal:");
-    Commit { swap_pages, ..Commit::new(mode, pages("MemTotal:")) }
+    let usual = Commit::new(mode, number("MemTotal:") / 4);
+    Commit {
+        huge_pages: number("HugePages_Total:") * number("Hugepagesize:") / 4,
+        swap_pages: number("SwapTotal:") / 4,
+        ratio: setting("overcommit_ratio", usual.ratio),
+        admin_reserve: setting("admin_reserve_kbytes", usual.admin_reserve * 4) / 4,
+        user_reserve: setting("user_reserve_kbytes", usual.user_reserve * 4) / 4,
+        committed: number("Committed_AS:") / 4,
+        ..usual
+    }
 }
 
 /// The model during a script.
@@ -95,6 +106,7 @@ pub struct Ours<'s, 'l, 'a> {
     frames: Counted<'a, Stack, Words>,
     files: Shmem<'s, 'l, 'a, Arena<'a>>,
     commit: Commit,
+    promised_before: u64,
     arena: &'l Arena<'a>,
     spaces: Vec<Space<'l, 'a>>,
     memfds: HashMap<u64, FileId>,
@@ -118,11 +130,13 @@ pub fn with_process<R>(
     let mut owners = vec![0; FRAMES as usize];
     let stack_of_frames = Stack(RefCell::new((0..FRAMES).rev().collect()));
     let frames = Counted::new(stack_of_frames, Words::default(), Pfn::new(0), &mut owners);
+    let commit = host_commit();
     let mut ours = Ours {
         nodes: VmaPool::new(&mut nodes),
         frames: frames.expect("there are frames"),
         files: Shmem::new(&mut slots, &arena),
-        commit: host_commit(),
+        promised_before: commit.committed,
+        commit,
         arena: &arena,
         spaces: Vec::new(),
         memfds: HashMap::new(),
@@ -136,7 +150,7 @@ pub fn with_process<R>(
 }
 
 /// The number of a field of `/proc/PID/stat`, counted from 1.
-fn stat(text: &str, field: usize) -> VirtAddr {
+pub(crate) fn stat(text: &str, field: usize) -> VirtAddr {
     let rest = text.rsplit_once(')').map_or("", |parts| parts.1);
     let value = rest.split_whitespace().nth(field - 3).and_then(|word| word.parse().ok());
     VirtAddr::new(value.unwrap_or(0))
@@ -419,7 +433,7 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
         assert_eq!(self.frames.in_use(), 0, "frames are lost");
         assert_eq!(self.arena.borrow().free_tables(), TABLES, "tables are lost");
         assert_eq!(self.nodes.free_nodes() as usize, nodes, "VMAs are lost");
-        assert_eq!(self.commit.committed, 0, "promises are lost");
+        assert_eq!(self.commit.committed, self.promised_before, "promises are lost");
         assert_eq!(self.files.objects(), 0, "objects are lost");
     }
 }

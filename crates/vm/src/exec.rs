@@ -97,13 +97,12 @@ impl<T: PageTable> Mm<T> {
         let bias = base.wrapping_sub(if program.relocatable { extent.start.get() } else { 0 });
         let image_end = self.load(env, program, bias)?;
         self.bounds = self.image_bounds(program, bias);
-        let heap = if program.relocatable && start.interpreter.is_none() {
+        self.bounds.start_brk = if program.relocatable && start.interpreter.is_none() {
             // Away from the mmap region, into which it was loaded.
-            self.layout.dyn_base
+            self.layout.moved_brk()
         } else {
-            image_end
+            image_end.up(self.layout.brk_offset)
         };
-        self.bounds.start_brk = heap.up(self.layout.brk_offset);
         self.bounds.brk = self.bounds.start_brk;
         let mut entry = program.entry.wrapping_add(bias);
         if let Some(interpreter) = &start.interpreter {

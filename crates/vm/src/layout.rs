@@ -197,6 +197,14 @@ impl Layout {
             legacy: policy.legacy_layout,
         }
     }
+
+    /// Where the break starts of a position-independent program without an interpreter: not
+    /// behind its image, which lies among the mappings, but where other programs are. O(1).
+    pub const fn moved_brk(&self) -> VirtAddr {
+        // No page of .bss follows here.
+        let random = self.brk_offset.saturating_sub(PAGE_SIZE);
+        VirtAddr::new(crate::addr::page_align(self.width.dyn_base()) + random)
+    }
 }
 
 #[cfg(test)]
