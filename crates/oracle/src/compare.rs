@@ -34,14 +34,19 @@ impl Inodes {
     }
 
     fn normal_line(&mut self, line: &str) -> String {
-        let shared = line.ends_with(" /dev/zero (deleted)") || line.contains(" /memfd:m");
+        let shared = line.ends_with(" /dev/zero (deleted)")
+            || line.contains(" /memfd:m")
+            || line.contains(" /tmp/#");
         let words: Vec<_> = line.split_whitespace().collect();
         if !shared || words.len() < 6 {
             return line.to_owned();
         }
         let known = self.0.len();
         let nth = *self.0.entry(words[4].to_owned()).or_insert(known);
-        format!("{} {} {} object {nth} {}", words[0], words[1], words[2], words[5..].join(" "))
+        // A nameless file is shown by its inode.
+        let nameless = words[5].starts_with("/tmp/#");
+        let name = if nameless { "/tmp/#".to_owned() } else { words[5..].join(" ") };
+        format!("{} {} {} object {nth} {name}", words[0], words[1], words[2])
     }
 }
 

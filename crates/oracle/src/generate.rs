@@ -71,7 +71,13 @@ impl Generator {
             }
             Op::Mremap { at, old, new, to, .. } => free(at, old.max(new)) && free(to, new),
             Op::Read(at) | Op::Write(at, _) => free(at, 8),
-            Op::Brk(_) | Op::Limit(..) | Op::Memfd(..) | Op::Fork | Op::Look | Op::Smaps => true,
+            Op::Brk(_)
+            | Op::Limit(..)
+            | Op::Memfd(..)
+            | Op::File(..)
+            | Op::Fork
+            | Op::Look
+            | Op::Smaps => true,
         }
     }
 

@@ -54,6 +54,9 @@ pub enum Op {
     Limit(u64, u64),
     /// Makes the memfd of this number, of so many pages.
     Memfd(u64, u64),
+    /// Makes a regular file in `/tmp`, under the same numbers, of so many pages of zeros that
+    /// are all in the page cache.
+    File(u64, u64),
     /// Forks; the steps of the other one follow.
     Fork,
     /// Reads `/proc/self/maps` and `status`, and nothing else.
@@ -94,6 +97,7 @@ impl Step {
             Op::Write(at, value) => (7, [at, value, 0, 0, 0, 0]),
             Op::Limit(which, bytes) => (8, [which, bytes, 0, 0, 0, 0]),
             Op::Memfd(nth, pages) => (9, [nth, pages, 0, 0, 0, 0]),
+            Op::File(nth, pages) => (13, [nth, pages, 0, 0, 0, 0]),
             Op::Fork => (10, [0; 6]),
             Op::Look => (11, [0; 6]),
             Op::Smaps => (12, [0; 6]),
@@ -119,6 +123,7 @@ impl Step {
             10 => Op::Fork,
             11 => Op::Look,
             12 => Op::Smaps,
+            13 => Op::File(a, b),
             _ => return None,
         };
         Some(Self { who: who & 1, op, blind: who & 1 << 8 != 0 })

@@ -329,6 +329,17 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
             self.memfds.insert(nth % 8, file);
             return 0;
         }
+        if let Op::File(nth, pages) = step.op {
+            let path = "/tmp/#0 (deleted)";
+            let file = self.files.create(FileKind::Regular, pages, path).expect("room for a file");
+            for index in 0..pages {
+                let page = self.files.load(file, index, &mut self.frames).expect("room for a page");
+                self.frames.contents_mut().zero(page);
+            }
+            self.opened.push(file);
+            self.memfds.insert(nth % 8, file);
+            return 0;
+        }
         let table = SoftTable::new(self.arena);
         let file = |memfds: &HashMap<u64, FileId>, nth: u64| memfds.get(&nth).copied();
         let source = match step.op {
@@ -392,7 +403,8 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
                 }
                 Err(error) => errno(error),
             },
-            Op::Look | Op::Smaps | Op::Read(_) | Op::Write(..) | Op::Memfd(..) => 0,
+            Op::Look | Op::Smaps | Op::Read(_) | Op::Write(..) => 0,
+            Op::Memfd(..) | Op::File(..) => 0,
         }
     }
 

@@ -9,7 +9,8 @@ use std::path::Path;
 fn valid(steps: &[Step]) -> bool {
     let mut forked = false;
     steps.iter().all(|step| {
-        let fine = if forked { !matches!(step.op, Op::Memfd(..)) } else { step.who == 0 };
+        let fine =
+            if forked { !matches!(step.op, Op::Memfd(..) | Op::File(..)) } else { step.who == 0 };
         forked |= step.op == Op::Fork;
         fine
     })

@@ -249,9 +249,28 @@ fn run(op: Op) -> i64 {
             unsafe { MEMFDS[nth as usize % 8] = file };
             call!(NR_FTRUNCATE, file, pages * 4096)
         }
+        Op::File(nth, pages) => regular_file(nth as usize % 8, pages),
         Op::Fork | Op::Look | Op::Smaps => 0,
     };
     result as i64
+}
+
+/// A file without a name, written page by page so that all of it is in the page cache.
+fn regular_file(nth: usize, pages: u64) -> isize {
+    const RDWR_TMPFILE: usize = 0o20_200_002;
+    static ZEROS: [u8; 4096] = [0; 4096];
+    let file = call!(NR_OPEN, c"/tmp".as_ptr(), RDWR_TMPFILE, 0o600);
+    // SAFETY: one thread.
+    unsafe { MEMFDS[nth] = file };
+    if file < 0 {
+        return file;
+    }
+    for _ in 0..pages {
+        if call!(NR_WRITE, file, ZEROS.as_ptr(), ZEROS.len()) != 4096 {
+            return -5;
+        }
+    }
+    0
 }
 
 fn number(text: *const u8) -> u64 {
