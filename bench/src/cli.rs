@@ -30,7 +30,7 @@ pub enum Command {
     },
     /// Tables and pictures of runs that were stored with --json: a long run in pieces.
     Report {
-        /// The runs; of a job that is in several, the last counts.
+        /// The runs; of a job that is in several, the last counts (but calls counted in an earlier one stay).
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },

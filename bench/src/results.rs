@@ -47,7 +47,7 @@ impl Figure {
     }
 }
 
-/// Several stored runs as one. Of a job that is in several of them the last counts.
+/// Several stored runs as one.
 pub fn join(files: &[std::path::PathBuf]) -> anyhow::Result<Results> {
     let mut all: Option<Results> = None;
     for file in files {
@@ -55,25 +55,34 @@ pub fn join(files: &[std::path::PathBuf]) -> anyhow::Result<Results> {
             std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         let next: Results = serde_json::from_str(&text)
             .with_context(|| format!("{} is no stored run", file.display()))?;
-        let Some(all) = &mut all else {
-            all = Some(next);
-            continue;
-        };
-        all.cells.retain(|cell| next.jobs.iter().all(|(name, _)| *name != cell.job));
-        all.jobs.retain(|job| next.jobs.iter().all(|(name, _)| *name != job.0));
-        let new = |peer: &String| !all.peers.contains(peer);
-        let peers: Vec<String> = next.peers.into_iter().filter(new).collect();
-        all.peers.extend(peers);
-        let missing: Vec<Missing> =
-            next.missing.into_iter().filter(|entry| !all.missing.contains(entry)).collect();
-        all.missing.extend(missing);
-        all.jobs.extend(next.jobs);
-        all.cells.extend(next.cells);
+        match &mut all {
+            Some(all) => all.add(next),
+            None => all = Some(next),
+        }
     }
     all.context("no stored run")
 }
 
 impl Results {
+    /// Adds a run. Of a job that is in both, the new one counts; calls of the kernel that
+    /// were counted only in the old one stay.
+    fn add(&mut self, mut next: Self) {
+        for cell in next.cells.iter_mut().filter(|cell| cell.kernel_calls.is_none()) {
+            let old = self.cells.iter().find(|old| old.job == cell.job && old.peer == cell.peer);
+            cell.kernel_calls = old.and_then(|old| old.kernel_calls);
+        }
+        self.cells.retain(|cell| next.jobs.iter().all(|(name, _)| *name != cell.job));
+        self.jobs.retain(|job| next.jobs.iter().all(|(name, _)| *name != job.0));
+        let new = |peer: &String| !self.peers.contains(peer);
+        let peers: Vec<String> = next.peers.into_iter().filter(new).collect();
+        self.peers.extend(peers);
+        let missing: Vec<Missing> =
+            next.missing.into_iter().filter(|entry| !self.missing.contains(entry)).collect();
+        self.missing.extend(missing);
+        self.jobs.extend(next.jobs);
+        self.cells.extend(next.cells);
+    }
+
     /// Assembles the document.
     pub fn new(
         peers: &[Peer],
@@ -133,4 +142,42 @@ fn machine() -> String {
         .map_or("", |(_, m)| m);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!("{model}, {cores} cores, Linux {}", read("/proc/sys/kernel/osrelease").trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::syscalls::Calls;
+
+    fn run(jobs: &[&str], calls: Option<Calls>) -> Results {
+        let cell = |job: &&str| Cell {
+            job: (*job).to_owned(),
+            peer: "p".into(),
+            samples: Vec::new(),
+            error: None,
+            kernel_calls: calls,
+        };
+        Results {
+            schema: SCHEMA.into(),
+            machine: String::new(),
+            command: String::new(),
+            peers: vec!["p".into()],
+            missing: Vec::new(),
+            jobs: jobs.iter().map(|job| ((*job).to_owned(), String::new())).collect(),
+            cells: jobs.iter().map(cell).collect(),
+        }
+    }
+
+    #[test]
+    fn of_two_runs_the_last_counts_but_calls_stay() {
+        let calls = Calls { brk: 3, ..Calls::default() };
+        let mut all = run(&["a", "b"], Some(calls));
+        all.add(run(&["b", "c"], None));
+        let names: Vec<&str> = all.jobs.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(all.cells.len(), 3);
+        assert_eq!(all.peers, ["p"]);
+        let of = |job| all.cell(job, "p").and_then(|cell| cell.kernel_calls);
+        assert_eq!((of("b"), of("c")), (Some(calls), None));
+    }
 }
