@@ -136,8 +136,9 @@ fn dots(results: &Results, figure: Figure) -> String {
 }
 
 fn plane(results: &Results) -> String {
+    const WIDTH: f64 = 640.0;
     let (left, top, right, bottom) = (60.0, 40.0, 580.0, 460.0);
-    let mut svg = open(640.0, 510.0);
+    let mut svg = open(WIDTH, 510.0);
     let x = Axis { low: 0.5, high: 4.0, start: left, end: right };
     let y = Axis { low: 0.25, high: 4.0, start: bottom, end: top };
     let (corner_x, corner_y) = (x.at(GOAL.0), y.at(GOAL.1));
@@ -177,9 +178,13 @@ fn plane(results: &Results) -> String {
                 index,
                 &format!("{peer} {cpu:.2} {peak:.2}"),
             );
-            let place = (x.at(cpu) + 8.0, y.at(peak) + 4.0);
-            let row = free_place(&mut placed, place, peer);
-            label(&mut svg, place.0, row, "start", peer);
+            // On the left of a dot at the right edge.
+            let (gap, width) = (8.0, text_width(peer));
+            let fits = x.at(cpu) + gap + width < WIDTH;
+            let start = if fits { x.at(cpu) + gap } else { x.at(cpu) - gap - width };
+            let row = free_place(&mut placed, (start, y.at(peak) + 4.0), peer);
+            let (at, anchor) = if fits { (start, "start") } else { (start + width, "end") };
+            label(&mut svg, at, row, anchor, peer);
         }
     }
     svg.push_str("</svg>\n");
