@@ -34,6 +34,9 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    /// What profiling and recording cost, against nothing and against heaptrack; exit code 1 if a
+    /// profile's total is far from the record's.
+    Overhead,
     /// The ten-minute subset: exit code 1 if something got worse than the stored baseline.
     Guard {
         /// Store this run as the baseline instead.

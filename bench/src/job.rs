@@ -95,7 +95,16 @@ impl Job {
 
     /// The command that a tool like strace can be put in front of; none for servers.
     pub fn command(&self, peer: &Peer) -> Result<Option<Command>> {
-        let mut command = match &self.task {
+        let mut command = self.bare_command()?;
+        if let Some(command) = &mut command {
+            preload(command, peer);
+        }
+        Ok(command)
+    }
+
+    /// As [`Job::command`], under whatever allocator it has of its own.
+    pub fn bare_command(&self) -> Result<Option<Command>> {
+        match &self.task {
             Task::Synthetic { workload, threads, scale } => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["workload", workload.name]);
@@ -105,15 +114,10 @@ impl Job {
                     "--scale".into(),
                     scale.to_string(),
                 ]);
-                command
+                Ok(Some(command))
             }
-            Task::Real(program) => match programs::command(program)? {
-                Some(command) => command,
-                None => return Ok(None),
-            },
-        };
-        preload(&mut command, peer);
-        Ok(Some(command))
+            Task::Real(program) => programs::command(program),
+        }
     }
 
     fn run_synthetic(&self, peer: &Peer, output: &Path) -> Result<Sample> {

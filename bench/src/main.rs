@@ -5,6 +5,7 @@
 //!   │                  └─ campaign: round by round, A B C, B C A … ── warm ── launch: one run, checked, measured
 //!   ├─ setup         gets and builds the peers
 //!   ├─ guard         ratios of this run against bench/baseline.json
+//!   ├─ overhead      profile and record against plain runs and heaptrack
 //!   └─ results ──── table (Markdown) · JSON · svg
 //! ```
 //! A workload runs in this same executable, started again as `bench workload
@@ -16,6 +17,7 @@ mod guard;
 mod heap;
 mod job;
 mod launch;
+mod overhead;
 mod peers;
 mod places;
 mod process;
@@ -46,6 +48,11 @@ fn main() -> Result<ExitCode> {
         Some(Command::List) => list(),
         Some(Command::Record { name, command }) => trace::record(&name, &command)?,
         Some(Command::Report { files }) => report(&results::join(&files)?, &options)?,
+        Some(Command::Overhead) => {
+            let Options { only, reps, smoke, md, .. } = &options;
+            let sound = overhead::run(only, (*reps).max(1), *smoke, md.as_deref())?;
+            return Ok(ExitCode::from(u8::from(!sound)));
+        }
         Some(Command::Guard { save }) => return run_guard(options, save),
         None => {
             let results = race(&options, |_| true, |_| true)?;

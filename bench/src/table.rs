@@ -19,7 +19,8 @@ pub fn markdown(results: &Results) -> String {
     text
 }
 
-fn table(text: &mut String, head: &[String], rows: &[Vec<String>]) {
+/// A table of Markdown with its columns in line.
+pub fn table(text: &mut String, head: &[String], rows: &[Vec<String>]) {
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max()
     };

@@ -133,6 +133,7 @@ fn kind(what: &What) -> u32 {
         What::Fork { .. } => 18,
         What::ProcessEnd => 19,
         What::Lost { .. } => 20,
+        What::ProcessGone => 21,
     }
 }
 

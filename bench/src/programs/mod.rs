@@ -3,6 +3,7 @@
 
 mod inputs;
 mod redis;
+pub use redis::serve;
 
 use crate::launch::{self, Usage};
 use crate::peers::Peer;
@@ -53,6 +54,13 @@ const TABLE: &[Program] = &[
 /// All programs, in the order of the tables.
 pub fn all() -> &'static [Program] {
     TABLE
+}
+
+impl Program {
+    /// Whether another program puts it under load: see [`serve`].
+    pub fn is_server(&self) -> bool {
+        self.kind == Kind::Redis
+    }
 }
 
 /// Makes the inputs and the expected output. An error says why the program cannot run.

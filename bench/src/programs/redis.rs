@@ -23,16 +23,34 @@ pub fn prepare() -> Result<()> {
 }
 
 pub fn run(peer: &Peer, output: &Path) -> Result<Usage> {
+    let library = peer.library.clone().unwrap_or_else(|| PathBuf::from("libc.so.6"));
+    let preloaded = |mut server: Command| {
+        server.env("LD_PRELOAD", library);
+        server
+    };
+    serve_checked(preloaded, peer.library.as_deref(), output)
+}
+
+/// Runs the command that `prepared` makes of the server's, under load.
+pub fn serve(prepared: impl FnOnce(Command) -> Command, output: &Path) -> Result<Usage> {
+    serve_checked(prepared, None, output)
+}
+
+fn serve_checked(
+    prepared: impl FnOnce(Command) -> Command,
+    library: Option<&Path>,
+    output: &Path,
+) -> Result<Usage> {
     let folder = target_folder("bench-data")?;
     let socket = folder.join(format!("redis-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&socket);
     let mut server = Command::new("/usr/bin/redis-server");
     server.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
     server.current_dir(&folder);
-    server.env("LD_PRELOAD", peer.library.clone().unwrap_or_else(|| PathBuf::from("libc.so.6")));
+    let mut server = prepared(server);
     std::thread::scope(|scope| {
         let load = scope.spawn(|| load(&socket));
-        let usage = launch::run(&mut server, peer.library.as_deref(), output);
+        let usage = launch::run(&mut server, library, output);
         match load.join() {
             Ok(loaded) => loaded.and(usage),
             Err(_) => bail!("the load panicked"),

@@ -204,6 +204,44 @@ fn threads_forks_execs_and_a_crash() {
     assert_eq!(ends.count(), 4);
     let lost = all.iter().find(|e| matches!(e.what, What::Lost { .. }));
     assert_eq!(lost, None);
+    // A fork that runs no handlers is not told of; its child is there all the same.
+    let forks = all.iter().filter(|e| matches!(e.what, What::Fork { .. })).map(|e| e.what);
+    assert_eq!(forks.collect::<Vec<_>>(), [What::Fork { child_pid: fork.pid }]);
+    let gone = |process: u32| {
+        all.iter().filter(|e| e.process == process && e.what == What::ProcessGone).count()
+    };
+    assert_eq!([1, 2, 3].map(gone), [1, 1, 1], "replaced by exec, killed, ended without handlers");
+}
+
+#[test]
+fn what_a_child_had_is_gone_when_it_ends_without_handlers() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(
+        directory.path(),
+        "child",
+        "int main(void) {\n\
+           if (fork() == 0) { sink = malloc(64 << 20); memset(sink, 1, 64 << 20); usleep(500000);\n\
+             _exit(0); }\n\
+           wait(NULL); usleep(1200000); free(malloc(24)); return 0; }\n",
+    ) else {
+        return;
+    };
+    record(directory.path(), &[], &[program.to_str().expect("utf-8")]);
+    let file = directory.path().join("trace.hwt");
+    let output = heapwise().arg("timeline").arg("--json").arg(&file).output().expect("runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let moments = json["moments"].as_array().expect("moments");
+    for figure in ["rss_bytes", "live_bytes"] {
+        let of = |moment: &serde_json::Value| moment[figure].as_u64().expect("a number");
+        assert!(moments.iter().map(of).max().expect("moments") > 60 << 20, "{figure}");
+        let last = of(moments.last().expect("moments"));
+        assert!(last < 32 << 20, "{figure}: {last}");
+    }
+    let turns = json["turns"].as_array().expect("turns");
+    let whats: Vec<&str> = turns.iter().filter_map(|turn| turn["what"].as_str()).collect();
+    assert!(whats.starts_with(&["begins", "forks", "begins", "gone"]), "{whats:?}");
+    assert_eq!(turns[1]["child_pid"], turns[2]["pid"]);
 }
 
 #[test]

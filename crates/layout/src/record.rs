@@ -22,14 +22,14 @@
 //! | `KernelTo` | – | where an mremap went | new bytes; stands before its `Kernel` |
 //! | `Sample` | RSS in KiB, shared memory left out | minor faults so far | major faults so far |
 //! | `Thread` | 1 begins, 2 ends | – | – |
-//! | `Process` | 1 begins, 2 forked a child, 3 ends | the child's pid | – |
+//! | `Process` | 1 begins, 2 forked a child, 3 ends, 4 is gone | the child's pid | number of the fork |
 //! | `Blob` | what it is, see [`blob`] | bytes that follow the record | id |
 //! | `Lost` | records that found no room | – | – |
 //!
-//! A realloc is two records, at its start and its end, for it frees the old
-//! block in between; kernel calls that it makes stand between them. An
-//! allocation is one, at its end; a free one, at its start: so the address a
-//! thread frees is never seen taken before it is seen freed.
+//! A realloc is two records, at its end, one behind the other; kernel calls
+//! that it makes stand before them. An allocation is one, at its end; a free
+//! one, at its start: so the address a thread frees is never seen taken before
+//! it is seen freed.
 
 /// Longest record without the bytes of a blob.
 pub const RECORD_MAX_BYTES: usize = 2 + 4 * 7;
@@ -194,10 +194,13 @@ impl Cause {
 pub const BEGINS: u64 = 1;
 /// `a` of a [`Kind::Thread`] record: the thread ends.
 pub const THREAD_ENDS: u64 = 2;
-/// `a` of a [`Kind::Process`] record: it has forked the child whose pid is `b`.
+/// `a` of a [`Kind::Process`] record: it has forked the child whose pid is `b`, or, if that is 0,
+/// the one whose [`ProcessStart::fork_number`] is `c`.
 pub const FORKED: u64 = 2;
 /// `a` of a [`Kind::Process`] record: it has run its exit handlers.
 pub const PROCESS_ENDS: u64 = 3;
+/// `a` of a [`Kind::Process`] record of the recorder: the process, or its image, is no more.
+pub const PROCESS_GONE: u64 = 4;
 
 /// A record before it is packed: times and addresses absolute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,6 +279,37 @@ impl Coder {
         at
     }
 
+    /// [`encode`](Self::encode) of a call as most are: soon after the last one, below 64 KiB, of
+    /// an address not far from the last one, without a stack. 0 for any other, and nothing is
+    /// changed then. A free has no size.
+    #[inline(always)]
+    pub fn encode_short(
+        &mut self,
+        kind: Kind,
+        time: u64,
+        size: u64,
+        address: u64,
+        out: &mut [u8; RECORD_ROOM_BYTES],
+    ) -> usize {
+        let time = time.saturating_sub(self.time);
+        let step = zigzag((address as i64).wrapping_sub(self.address as i64) >> UNIT_LOG2);
+        if (time | size) >> 16 | step >> 32 != 0 {
+            return 0;
+        }
+        self.time += time;
+        self.address = address;
+        // One byte or two; one at least costs less than to ask whether there is any.
+        let two = |field: u64| 1 + u32::from(field > 0xff);
+        let (time_bytes, step_bytes) = (two(time), ((step as u32 | 1).ilog2() >> 3) + 1);
+        let size_bytes = if matches!(kind, Kind::Free | Kind::ReallocFrom) { 0 } else { two(size) };
+        let before = time_bytes + size_bytes;
+        let fields = time | size << (8 * time_bytes) | step << (8 * before);
+        let head = kind as u32 | time_bytes << 4 | size_bytes << 7 | step_bytes << 10;
+        out[..2].copy_from_slice(&(head as u16).to_le_bytes());
+        out[2..10].copy_from_slice(&fields.to_le_bytes());
+        (2 + before + step_bytes) as usize
+    }
+
     /// Unpacks the record in front of `bytes`; it and the bytes it took, those of a blob not
     /// counted. Never panics.
     ///
@@ -309,7 +343,29 @@ impl Coder {
     }
 }
 
-/// What a process says of itself when it begins, 40 bytes.
+/// Kind and length of the record in front of `bytes`, its fields unread; `None` where
+/// [`Coder::decode`] would fail.
+#[must_use]
+#[inline]
+pub fn skim(bytes: &[u8]) -> Option<(Kind, usize)> {
+    let head = u16::from_le_bytes(*bytes.first_chunk::<2>()?);
+    let length = 2 + usize::from(FIELD_BYTES[usize::from(head >> 4)]);
+    Some((Kind::of(head & 0xf)?, length)).filter(|_| length <= bytes.len())
+}
+
+/// Bytes of all fields, by the lengths in a head.
+static FIELD_BYTES: [u8; 1 << 12] = {
+    let mut table = [0; 1 << 12];
+    let mut lengths = 0;
+    while lengths < table.len() {
+        let fields = [lengths & 7, lengths >> 3 & 7, lengths >> 6 & 7, lengths >> 9 & 7];
+        table[lengths] = (fields[0] + fields[1] + fields[2] + fields[3]) as u8;
+        lengths += 1;
+    }
+    table
+};
+
+/// What a process says of itself when it begins, 44 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ProcessStart {
     /// Its pid.
@@ -328,6 +384,8 @@ pub struct ProcessStart {
     pub cores: u32,
     /// Start of the break at that moment, 0 if unknown.
     pub break_start: u64,
+    /// Which fork of its parent's it comes from, counted from 1; 0 if unknown.
+    pub fork_number: u32,
 }
 
 /// [`ProcessStart::forked_from`]: nobody of this recording.
@@ -335,7 +393,7 @@ pub const NO_PROCESS: u32 = u32::MAX;
 
 impl ProcessStart {
     /// Length of its bytes.
-    pub const BYTES: usize = 40;
+    pub const BYTES: usize = 44;
 
     /// Its bytes.
     #[must_use]
@@ -349,6 +407,7 @@ impl ProcessStart {
         out[24..28].copy_from_slice(&self.stack_depth.to_le_bytes());
         out[28..32].copy_from_slice(&self.cores.to_le_bytes());
         out[32..40].copy_from_slice(&self.break_start.to_le_bytes());
+        out[40..44].copy_from_slice(&self.fork_number.to_le_bytes());
         out
     }
 
@@ -371,6 +430,7 @@ impl ProcessStart {
             stack_depth: word(24),
             cores: word(28),
             break_start: long(32),
+            fork_number: word(40),
         })
     }
 }
@@ -431,6 +491,44 @@ mod tests {
     }
 
     #[test]
+    fn short_records_say_the_same() {
+        let edges =
+            |bits: u32| (0..bits).flat_map(|b| [(1u64 << b) - 1, 1 << b]).collect::<Vec<_>>();
+        let mut short = 0;
+        for kind in [Kind::Malloc, Kind::Free, Kind::Realloc, Kind::Calloc, Kind::ReallocFrom] {
+            for time in edges(18) {
+                for size in edges(18) {
+                    for step in edges(34) {
+                        let has_size = !matches!(kind, Kind::Free | Kind::ReallocFrom);
+                        let size = if has_size { size } else { 0 };
+                        let address = 0x5555_0000_0000u64.wrapping_add_signed(unzigzag(step) << 4);
+                        let start = Coder { time: 1000, address: 0x5555_0000_0000 };
+                        let mut coder = start;
+                        let mut room = [0xaa; RECORD_ROOM_BYTES];
+                        let time = 1000 + time;
+                        let length = coder.encode_short(kind, time, size, address, &mut room);
+                        if length == 0 {
+                            assert_eq!(coder, start);
+                            assert!(time - 1000 > 0xffff || size > 0xffff || step > 0xffff_ffff);
+                            continue;
+                        }
+                        short += 1;
+                        let mut reader = start;
+                        let (back, taken) = reader.decode(&room[..length]).expect("a record");
+                        assert_eq!(back, Record { kind, time, a: size, b: address, c: 0 });
+                        assert_eq!((taken, reader), (length, coder));
+                        assert_eq!(skim(&room[..length]), Some((kind, length)));
+                        assert_eq!(skim(&room[..length - 1]), None);
+                    }
+                }
+            }
+        }
+        assert!(short > 100_000);
+        assert_eq!(Coder { time: 9, address: 0 }.encode_short(Kind::Free, 5, 0, 16, &mut [0; 40]), 4);
+        assert_eq!((skim(&[1]), skim(&[0, 0]), skim(&[15, 0])), (None, None, None));
+    }
+
+    #[test]
     fn what_does_not_fit_is_clamped() {
         let mut coder = Coder { time: 100, address: 0 };
         let mut room = [0; RECORD_ROOM_BYTES];
@@ -459,8 +557,9 @@ mod tests {
             stack_depth: 64,
             cores: 2,
             break_start: 0x5555_5555_0000,
+            fork_number: 3,
         };
         assert_eq!(ProcessStart::from_bytes(&start.to_bytes()), Some(start));
-        assert_eq!(ProcessStart::from_bytes(&[0; 39]), None);
+        assert_eq!(ProcessStart::from_bytes(&[0; 43]), None);
     }
 }

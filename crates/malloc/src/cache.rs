@@ -271,32 +271,55 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
         return Freed::Not;
     }
     // SAFETY: the pointer lies in the current heap of this thread's own arena.
-    unsafe { free_inside(cache, pointer) }
+    unsafe { small_home(cache, pointer).take(pointer) }
 }
 
-/// malloc as its fast path would do it, of a cache that is closed because every call is recorded:
+/// malloc as its fast paths would do it, of a cache that is closed because every call is recorded:
 /// the user pointer, or 0 for the slow path.
 ///
 /// # Safety
-/// As [`malloc_fast`]. The caller stands in the section of the fast paths: a helper that lends
-/// the cache changes the mode first, then looks where the thread is.
+/// As [`malloc_fast`]; `request` is not to be mapped. The caller stands in the section of the
+/// fast paths: a helper that lends the cache changes the mode first, then looks where the
+/// thread is.
 #[inline(always)]
 pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request > SMALL_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
+    if request > MEDIUM_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
         return 0;
     }
     // SAFETY: the mode says that the cache is this thread's, and its arena too.
-    unsafe { pop_small(cache, request) }
+    unsafe {
+        if request <= SMALL_MAX_REQUEST {
+            pop_small(cache, request)
+        } else {
+            pop(&cache.bins[medium_bin((request + 23) & !15)], true)
+        }
+    }
 }
 
-/// free as its fast path would do it, of a closed cache.
+/// An aligned request as its fast path would do it, of a closed cache.
+///
+/// # Safety
+/// As [`malloc_closed`]; `align` is a power of two.
+#[inline(always)]
+pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request > MEDIUM_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
+        return 0;
+    }
+    // SAFETY: as in `malloc_closed`.
+    unsafe { pop_aligned(class_bin(cache, request), align, true) }
+}
+
+/// free as its fast paths would do it, of a closed cache; `before` is called before anybody may
+/// have the chunk again.
 ///
 /// # Safety
 /// As [`malloc_closed`].
 #[inline(always)]
-pub unsafe fn free_closed(cache: *const Cache, pointer: usize) -> Freed {
+pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn()) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
     if cache.mode.load(Relaxed) != MODE_OPEN {
@@ -315,30 +338,72 @@ pub unsafe fn free_closed(cache: *const Cache, pointer: usize) -> Freed {
         return Freed::Not;
     }
     // SAFETY: the pointer lies in the current heap of this thread's own arena.
-    unsafe { free_inside(cache, pointer) }
+    unsafe {
+        let mut home = small_home(cache, pointer);
+        if !home.fits() {
+            home = medium_home(cache, pointer);
+        }
+        if !home.fits() {
+            return Freed::Not;
+        }
+        before();
+        home.take(pointer)
+    }
 }
 
-/// What both do once the range is checked.
+/// Where a chunk would go if it is live.
+struct Home<'a> {
+    bin: &'a CacheBin,
+    /// Its header against that of a live chunk of the bin: 0 or P if it is one.
+    flag: u64,
+    size: usize,
+}
+
+impl Home<'_> {
+    #[inline(always)]
+    fn fits(&self) -> bool {
+        self.flag <= 1
+    }
+
+    /// Puts the chunk into its bin.
+    ///
+    /// # Safety
+    /// The home is what [`small_home`] or [`medium_home`] said of `pointer`.
+    #[inline(always)]
+    unsafe fn take(self, pointer: usize) -> Freed {
+        if !self.fits() {
+            return Freed::Not;
+        }
+        // SAFETY: a live chunk of this thread's own arena and of this bin's size.
+        unsafe {
+            Chunk::of(pointer).set_own_header(Header(self.flag | self.size as u64));
+            if push(self.bin, pointer) { Freed::Overflow } else { Freed::Done }
+        }
+    }
+}
+
+/// The home of a small chunk.
 ///
 /// # Safety
 /// `pointer` lies behind the first header of the newest heap of the calling thread's own arena.
 #[inline(always)]
-unsafe fn free_inside(cache: &Cache, pointer: usize) -> Freed {
-    let chunk = Chunk::of(pointer);
+unsafe fn small_home(cache: &Cache, pointer: usize) -> Home<'_> {
     // SAFETY: the range is mapped and starts behind the first header.
-    let header = unsafe { chunk.wild_header() }.0;
+    let header = unsafe { Chunk::of(pointer).wild_header() }.0;
     let size = one_register(header as usize & BIN_MASK);
     // SAFETY: the mask keeps the bin inside the cache.
     let bin = unsafe { bin_at(cache, size) };
-    let flag = header ^ bin.live_header.get();
-    if flag > 1 {
-        return Freed::Not;
-    }
-    // SAFETY: a live chunk of this thread's own arena and of this bin's size.
-    unsafe {
-        chunk.set_own_header(Header(flag | size as u64));
-        if push(bin, pointer) { Freed::Overflow } else { Freed::Done }
-    }
+    Home { bin, flag: header ^ bin.live_header.get(), size }
+}
+
+/// Whether the fast paths may use a cache.
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn is_open(cache: *const Cache) -> bool {
+    // SAFETY: a cache, by contract.
+    look(unsafe { &(*cache).limit }) != 0
 }
 
 /// malloc of a medium class without a lock: the user pointer, or 0 for the slow path.
@@ -369,10 +434,15 @@ pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -
     if look(&cache.limit) == 0 || request > MEDIUM_MAX_REQUEST {
         return 0;
     }
-    let size = (request.max(24) + 23) & !15;
-    let index = if size <= SMALL_MAX_CHUNK { size / ALIGNMENT } else { medium_bin(size) };
     // SAFETY: as above.
-    unsafe { pop_aligned(&cache.bins[index], align, true) }
+    unsafe { pop_aligned(class_bin(cache, request), align, true) }
+}
+
+/// The bin of a request of at most `MEDIUM_MAX_REQUEST`.
+#[inline(always)]
+fn class_bin(cache: &Cache, request: usize) -> &CacheBin {
+    let size = (request.max(24) + 23) & !15;
+    &cache.bins[if size <= SMALL_MAX_CHUNK { size / ALIGNMENT } else { medium_bin(size) }]
 }
 
 /// free of a medium class without a lock; the checks are those of [`free_fast`].
@@ -386,30 +456,37 @@ pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -
 pub unsafe fn free_medium(cache: *const Cache, pointer: usize) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
-        || !pointer.is_multiple_of(ALIGNMENT)
-    {
+    if pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span) {
         return Freed::Not;
+    }
+    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    unsafe { medium_home(cache, pointer).take(pointer) }
+}
+
+/// The home of a medium chunk. One that is the last before the top has none.
+///
+/// # Safety
+/// As [`small_home`].
+#[inline(always)]
+unsafe fn medium_home(cache: &Cache, pointer: usize) -> Home<'_> {
+    let none = Home { bin: &cache.bins[0], flag: u64::MAX, size: 0 };
+    if !pointer.is_multiple_of(ALIGNMENT) {
+        return none;
     }
     let chunk = Chunk::of(pointer);
     // SAFETY: the range is mapped and starts behind the first header.
     let header = unsafe { chunk.own_header() };
     let size = header.size();
     if size.wrapping_sub(SMALL_MAX_CHUNK + 1) >= MEDIUM_MAX_CHUNK - SMALL_MAX_CHUNK {
-        return Freed::Not;
+        return none;
     }
     let bin = &cache.bins[medium_bin(size)];
-    let flag = header.0 ^ bin.live_header.get();
     // SAFETY: an open cache holds the address of its arena.
     let top = unsafe { (*at::<ArenaState>(cache.arena.get())).top.get() };
-    if flag > 1 || chunk.0 + size == top {
-        return Freed::Not;
+    if chunk.0 + size == top {
+        return none;
     }
-    // SAFETY: a live chunk of this thread's own arena and of this bin's size.
-    unsafe {
-        chunk.set_own_header(Header(flag | size as u64));
-        if push(bin, pointer) { Freed::Overflow } else { Freed::Done }
-    }
+    Home { bin, flag: header.0 ^ bin.live_header.get(), size }
 }
 
 /// The bin `size` × 2 bytes behind the first: a bin is 32 bytes, a class 16.

@@ -4,14 +4,14 @@
 //! over these functions. The fast paths are here, first.
 
 use crate::cache::{
-    Freed, free_closed, free_fast, free_medium, malloc_closed, malloc_fast, malloc_medium,
-    memalign_fast,
+    Freed, free_fast, free_medium, is_open, malloc_fast, malloc_medium, memalign_fast,
 };
 use crate::chunk::at;
+use crate::closed;
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
-use crate::record::{self, ENDED, OFF, SAMPLING};
+use crate::record::{self, OFF, SAMPLING};
 use crate::root::{Allocator, HEAP_MAP};
-use crate::sampling::malloc_counting;
+use crate::sampling::{malloc_counting, passes};
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
 use core::ffi::{c_char, c_int, c_void};
@@ -19,8 +19,7 @@ use core::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Release},
 };
-use heapwise_layout::record::{Cause, Kind};
-use heapwise_layout::size::chunk_size;
+use heapwise_layout::size::{SMALL_MAX_REQUEST, chunk_size};
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.
@@ -42,7 +41,7 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-fn slot() -> &'static Slot {
+pub(crate) fn slot() -> &'static Slot {
     // SAFETY: this thread's slot; used by this thread alone, while it lives.
     unsafe { &*at::<Slot>(machine::slot_address()) }
 }
@@ -79,18 +78,29 @@ pub fn malloc_here(request: usize) -> *mut u8 {
     }
 }
 
-/// Behind the fast path of malloc: a medium class, or the slow path.
+/// Whether a thread cache may serve a request: as on the fast path, what is small needs no look
+/// at the settings.
+#[inline(always)]
+pub(crate) fn serves(request: usize) -> bool {
+    request <= SMALL_MAX_REQUEST
+        || chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size))
+}
+
+/// Behind the fast path of malloc: a medium class, a small one that a profile counts, or the slow
+/// path.
 #[inline(never)]
 #[unsafe(link_section = "heapwise_fast")]
 extern "C" fn malloc_behind(request: usize) -> *mut u8 {
-    if chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size)) {
-        // SAFETY: as in `malloc`.
-        let pointer = unsafe { malloc_medium(at::<Cache>(machine::cache_address()), request) };
-        if pointer != 0 {
-            return at(pointer);
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
+    let pointer = unsafe {
+        match is_open(cache) {
+            true if serves(request) => malloc_medium(cache, request),
+            true => 0,
+            false => malloc_counting(cache, request),
         }
-    }
-    malloc_slow(request)
+    };
+    if pointer == 0 { malloc_slow(request) } else { at(pointer) }
 }
 
 /// [`free`], for a function that itself stands in the section `heapwise_fast`.
@@ -122,142 +132,45 @@ extern "C" fn free_behind(pointer: *mut u8) {
     }
 }
 
-#[cold]
+// One jump each: what they lead to has the same arguments.
 #[inline(never)]
 extern "C" fn malloc_slow(request: usize) -> *mut u8 {
     match record::state() {
-        OFF => {}
-        SAMPLING => return malloc_sampled(request),
-        _ if record::plain() => return malloc_recorded(request),
-        _ => {
-            return or_enomem(recorded(Kind::Malloc, Cause::Malloc, request, |slot| {
-                ALLOCATOR.malloc(slot, request)
-            }));
-        }
+        OFF => malloc_plain(request),
+        SAMPLING => closed::malloc_sampled(request),
+        _ if record::plain() => closed::malloc_recorded(request),
+        _ => closed::malloc_recorded_slow(request),
     }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn malloc_plain(request: usize) -> *mut u8 {
     or_enomem(ALLOCATOR.malloc(slot(), request))
 }
 
-/// malloc while a recording is on.
-#[inline(never)]
-#[unsafe(link_section = "heapwise_fast")]
-extern "C" fn malloc_recorded(request: usize) -> *mut u8 {
-    // SAFETY: this thread's cache; this function stands in the section of the fast paths.
-    match unsafe { malloc_closed(at::<Cache>(machine::cache_address()), request) } {
-        0 => malloc_recorded_slow(request),
-        pointer => {
-            record::served(Kind::Malloc, request, pointer);
-            at(pointer)
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn malloc_recorded_slow(request: usize) -> *mut u8 {
-    let malloc = |slot: &Slot| ALLOCATOR.malloc(slot, request);
-    or_enomem(recorded(Kind::Malloc, Cause::Malloc, request, malloc))
-}
-
-/// free while a recording is on.
-#[inline(never)]
-#[unsafe(link_section = "heapwise_fast")]
-extern "C" fn free_recorded(pointer: *mut u8) {
-    record::gives(pointer.addr());
-    // SAFETY: as in `malloc_recorded`.
-    match unsafe { free_closed(at::<Cache>(machine::cache_address()), pointer.addr()) } {
-        Freed::Done => {}
-        Freed::Overflow => {
-            record::gives_slowly();
-            overflow(pointer);
-            record::freed();
-        }
-        Freed::Not => {
-            record::gives_slowly();
-            ALLOCATOR.free(slot(), pointer.expose_provenance());
-            record::freed();
-        }
-    }
-}
-
-/// malloc while a profile is on.
-#[inline(never)]
-#[unsafe(link_section = "heapwise_fast")]
-extern "C" fn malloc_sampled(request: usize) -> *mut u8 {
-    // SAFETY: this thread's cache; this function stands in the section of the fast paths.
-    match unsafe { malloc_counting(at::<Cache>(machine::cache_address()), request) } {
-        0 => malloc_sampled_slow(request),
-        pointer => at(pointer),
-    }
-}
-
-#[cold]
-#[inline(never)]
-extern "C" fn malloc_sampled_slow(request: usize) -> *mut u8 {
-    or_enomem(sampled(Kind::Malloc, request, request, |slot| ALLOCATOR.malloc(slot, request)))
-}
-
-/// An allocation of `bytes` while a profile is on; `size` is what its record says.
-#[inline(always)]
-fn sampled(kind: Kind, bytes: usize, size: usize, allocate: impl Fn(&Slot) -> usize) -> usize {
-    let pointer = allocate(slot());
-    record::sample(slot(), kind, bytes, size, pointer);
-    pointer
-}
-
-/// An allocation of `size` bytes while a recording is on, or has just ended.
-#[inline(always)]
-fn recorded(kind: Kind, cause: Cause, size: usize, allocate: impl Fn(&Slot) -> usize) -> usize {
-    reopen_after_recording();
-    record::begins(cause);
-    let pointer = allocate(slot());
-    record::allocated(kind, size as u64, pointer);
-    pointer
-}
-
-/// A recording that has ended leaves the caches closed: each thread opens its own again.
-#[inline(always)]
-fn reopen_after_recording() {
-    if record::state() == ENDED {
-        reopen();
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn reopen() {
-    if ALLOCATOR.is_sampling() {
-        ALLOCATOR.set_sampling(false);
-    }
-    if slot().cache().counting.get() == 0 || must_count() {
-        return;
-    }
-    ALLOCATOR.set_counting(slot(), must_count());
-}
-
-#[cold]
 #[inline(never)]
 extern "C" fn free_slow(pointer: *mut u8) {
-    if !matches!(record::state(), OFF | SAMPLING) && !pointer.is_null() {
-        if record::plain() {
-            return free_recorded(pointer);
-        }
-        reopen_after_recording();
-        record::frees(pointer.expose_provenance());
-        ALLOCATOR.free(slot(), pointer.expose_provenance());
-        record::freed();
-        return;
+    match record::state() {
+        OFF | SAMPLING => free_plain(pointer),
+        _ if record::plain() => closed::free_recorded(pointer),
+        _ => closed::free_recorded_slow(pointer),
     }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn free_plain(pointer: *mut u8) {
     ALLOCATOR.free(slot(), pointer.expose_provenance());
 }
 
 #[cold]
 #[inline(never)]
-extern "C" fn overflow(pointer: *mut u8) {
+pub(crate) extern "C" fn overflow(pointer: *mut u8) {
     ALLOCATOR.overflow_at(slot(), pointer.expose_provenance());
 }
 
-fn or_enomem(pointer: usize) -> *mut u8 {
+pub(crate) fn or_enomem(pointer: usize) -> *mut u8 {
     if pointer == 0 {
         set_errno(ENOMEM);
     }
@@ -277,19 +190,11 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
             return at(pointer);
         }
     }
-    if record::state() == SAMPLING {
-        let size = count.saturating_mul(each);
-        return or_enomem(sampled(Kind::Calloc, size, size, |slot| {
-            ALLOCATOR.calloc(slot, count, each)
-        }));
+    match record::state() {
+        OFF => or_enomem(ALLOCATOR.calloc(slot(), count, each)),
+        SAMPLING => closed::calloc_sampled(count, each),
+        _ => closed::calloc_recorded(count, each),
     }
-    if record::state() != OFF {
-        let size = count.saturating_mul(each);
-        return or_enomem(recorded(Kind::Calloc, Cause::Calloc, size, |slot| {
-            ALLOCATOR.calloc(slot, count, each)
-        }));
-    }
-    or_enomem(ALLOCATOR.calloc(slot(), count, each))
 }
 
 /// realloc: null and ENOMEM if memory ran out (the old chunk stays), null if `request` is 0.
@@ -297,58 +202,28 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
 /// # Safety
 /// As [`free`].
 pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
-    let new = if record::state() != OFF {
-        // SAFETY: the caller's promise.
-        unsafe { realloc_recorded(pointer, request) }
-    } else {
-        ALLOCATOR.realloc(slot(), pointer.expose_provenance(), request)
+    let address = pointer.expose_provenance();
+    let new = match record::state() {
+        OFF => ALLOCATOR.realloc(slot(), address, request),
+        // Other calls by another name.
+        _ if address == 0 => malloc_slow(request).expose_provenance(),
+        _ if request == 0 => {
+            free_slow(pointer);
+            0
+        }
+        SAMPLING => {
+            let new = ALLOCATOR.realloc(slot(), address, request);
+            if new != 0 && !passes(slot().cache(), request) {
+                closed::sample_realloc(request, new);
+            }
+            new
+        }
+        _ => closed::realloc_recorded(address, request),
     };
     if new == 0 && request != 0 {
         set_errno(ENOMEM);
     }
     at(new)
-}
-
-/// # Safety
-/// As [`realloc`].
-#[cold]
-unsafe fn realloc_recorded(pointer: *mut u8, request: usize) -> usize {
-    let address = pointer.expose_provenance();
-    if address == 0 {
-        if record::state() == SAMPLING {
-            return malloc_sampled(request).expose_provenance();
-        }
-        let malloc = |slot: &Slot| ALLOCATOR.malloc(slot, request);
-        return recorded(Kind::Malloc, Cause::Malloc, request, malloc);
-    }
-    if request == 0 {
-        free_slow(pointer);
-        return 0;
-    }
-    if record::state() == SAMPLING {
-        let realloc = |slot: &Slot| ALLOCATOR.realloc(slot, address, request);
-        return sampled(Kind::Malloc, request, request, realloc);
-    }
-    reopen_after_recording();
-    record::reallocates(address);
-    let new = ALLOCATOR.realloc(slot(), address, request);
-    record::allocated(Kind::Realloc, request as u64, new);
-    new
-}
-
-fn aligned(align: usize, request: usize) -> usize {
-    if record::state() != OFF {
-        let packed = record::aligned_size(align, request);
-        if record::state() == SAMPLING {
-            return sampled(Kind::Aligned, request, packed, |slot| {
-                ALLOCATOR.memalign(slot, align, request)
-            });
-        }
-        return recorded(Kind::Aligned, Cause::Aligned, packed, |slot| {
-            ALLOCATOR.memalign(slot, align, request)
-        });
-    }
-    ALLOCATOR.memalign(slot(), align, request)
 }
 
 /// A chunk aligned to `align`, a power of two; null and ENOMEM if memory ran out.
@@ -361,7 +236,7 @@ pub fn memalign(align: usize, request: usize) -> *mut u8 {
 #[unsafe(link_section = "heapwise_fast")]
 pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
-    if chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size)) {
+    if serves(request) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `malloc`.
         let pointer = unsafe { memalign_fast(cache, align, request) };
@@ -375,7 +250,11 @@ pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn memalign_slow(align: usize, request: usize) -> *mut u8 {
-    at(aligned(align, request))
+    at(match record::state() {
+        OFF => ALLOCATOR.memalign(slot(), align, request),
+        SAMPLING => closed::memalign_sampled(align, request),
+        _ => closed::memalign_recorded(align, request),
+    })
 }
 
 /// Bytes that may be used behind `pointer`; 0 for null.
@@ -402,7 +281,7 @@ pub fn set(setting: Setting, value: usize) -> bool {
 }
 
 /// Whether every call must come by the slow path.
-fn must_count() -> bool {
+pub(crate) fn must_count() -> bool {
     others_count() || record::active()
 }
 
@@ -437,7 +316,11 @@ static STARTED: AtomicU32 = AtomicU32::new(0);
 ///
 /// Allocation works before this has run (the dynamic linker allocates first);
 /// what it adds are the settings of the environment, thread exit, fork, report.
-pub extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *const c_char) {
+pub extern "C" fn start(
+    _: c_int,
+    arguments: *const *const c_char,
+    variables: *const *const c_char,
+) {
     if STARTED.compare_exchange(0, 1, AcqRel, Acquire).is_err() {
         return;
     }
@@ -461,6 +344,7 @@ pub extern "C" fn start(_: c_int, _: *const *const c_char, variables: *const *co
             take_environment(list);
         }
     }
+    record::note_stack_end(arguments.addr());
     record::begin();
     apply_settings();
     STARTED.store(2, Release);
@@ -508,11 +392,13 @@ extern "C" fn thread_exit(round: *mut c_void) {
 
 extern "C" fn before_fork() {
     ALLOCATOR.before_fork();
+    record::process_forks();
 }
 
 extern "C" fn after_fork_in_parent() {
-    ALLOCATOR.after_fork_in_parent();
+    // Before another thread may fork.
     record::process_forked();
+    ALLOCATOR.after_fork_in_parent();
 }
 
 extern "C" fn after_fork_in_child() {

@@ -22,6 +22,8 @@ mod bins;
 pub mod cache;
 pub mod check;
 mod chunk;
+#[cfg(feature = "global")]
+mod closed;
 mod control;
 mod cut;
 mod entry;

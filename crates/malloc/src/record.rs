@@ -23,6 +23,7 @@ use heapwise_layout::record::{
     blob, zigzag,
 };
 
+pub use crate::stacks::note_stack_end;
 pub use crate::stream::{ENDED, OFF, SAMPLING, state};
 
 /// Whether calls are recorded.
@@ -134,11 +135,13 @@ pub fn forked() {
     let parent = NUMBER.load(Relaxed);
     stream::forget_stream();
     join(parent);
+    FORKS.store(0, Relaxed);
 }
 
 /// In a child that no handler told of its fork.
 pub(crate) fn join_as_stranger() {
     stream::forget_stream();
+    FORKS.store(0, Relaxed);
     join(NUMBER.load(Relaxed));
 }
 
@@ -162,6 +165,7 @@ fn join(forked_from: u32) {
         stack_depth: header.stack_depth.load(Relaxed),
         cores: ALLOCATOR.os.usable_cores() as u32,
         break_start: ALLOCATOR.os.sbrk(0).unwrap_or(0) as u64,
+        fork_number: if forked_from == NO_PROCESS { 0 } else { FORKS.load(Relaxed) },
     };
     stream::write_blob(blob::PROCESS, 0, &[&start.to_bytes()]);
     let mut text = [0; 4096];
@@ -271,10 +275,18 @@ pub fn process_ends() {
     }
 }
 
-/// In the parent, after a fork.
+/// Forks of this process with handlers. The child has its parent's count, and so its own number.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Before a fork.
+pub fn process_forks() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// In the parent, after a fork: the child's pid is not told to handlers, its number will do.
 pub fn process_forked() {
     if open() {
-        stream::write(Kind::Process, FORKED, 0, 0);
+        stream::write(Kind::Process, FORKED, 0, FORKS.load(Relaxed).into());
     }
 }
 
@@ -350,16 +362,25 @@ pub fn plain() -> bool {
 /// An allocation that the thread cache served.
 #[inline(always)]
 pub fn served(kind: Kind, size: usize, pointer: usize) {
+    if SNIPPET.load(Relaxed) == 0 {
+        stream::write_calls([(kind, size, pointer)], false);
+    } else {
+        served_with_stack(kind, size, pointer);
+    }
+}
+
+#[inline(never)]
+fn served_with_stack(kind: Kind, size: usize, pointer: usize) {
     stream::write(kind, size as u64, pointer as u64, stack());
 }
 
-/// A free that the thread cache will probably take.
+/// A free that the thread cache takes.
 #[inline(always)]
 pub fn gives(pointer: usize) {
-    stream::write(Kind::Free, 0, pointer as u64, 0);
+    stream::write_calls([(Kind::Free, 0, pointer)], false);
 }
 
-/// It did not, or is over its bound: what follows is because of it.
+/// The bin that it went to is over its bound: what follows is because of it.
 pub fn gives_slowly() {
     stream::set_cause(Cause::Free as u32);
 }
@@ -381,12 +402,19 @@ pub fn freed() {
     }
 }
 
-/// A realloc begins.
+/// A realloc of `old` has ended, at `new`, or failed with 0.
 #[inline(always)]
-pub fn reallocates(pointer: usize) {
-    if active() {
-        stream::write(Kind::ReallocFrom, 0, pointer as u64, 0);
-        stream::set_cause(Cause::Realloc as u32);
+pub fn reallocated(old: usize, size: usize, new: usize) {
+    if !active() {
+        return;
+    }
+    stream::set_cause(Cause::Other as u32);
+    if SNIPPET.load(Relaxed) != 0 {
+        stream::write(Kind::ReallocFrom, 0, old as u64, 0);
+        stream::write(Kind::Realloc, size as u64, new as u64, stack());
+    } else {
+        let moved = new != old;
+        stream::write_calls([(Kind::ReallocFrom, 0, old), (Kind::Realloc, size, new)], moved);
     }
 }
 

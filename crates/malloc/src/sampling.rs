@@ -9,13 +9,14 @@
 //! fast path of free does not know. So a profile costs free nothing, and malloc
 //! a call and a subtraction.
 
-use crate::cache::live_header;
+use crate::cache::{live_header, pop_small};
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::{Allocator, Place};
 use crate::threads::Slot;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{TAG_SHIFT, sampled_tag};
+use heapwise_layout::size::SMALL_MAX_REQUEST;
 use heapwise_layout::state::{ArenaState, Cache, MODE_DEAD, MODE_OPEN, MODE_UNATTACHED};
 
 /// The header word, without P, of a watched live chunk.
@@ -24,25 +25,63 @@ pub(crate) fn sampled_header(arena: &ArenaState, size: usize) -> u64 {
     live & ((1 << TAG_SHIFT) - 1) | sampled_tag(live >> TAG_SHIFT) << TAG_SHIFT
 }
 
-/// malloc while a profile is on, as far as the thread cache serves it and no sample is due:
-/// the user pointer, else 0.
+/// Whether no sample falls into `bytes`, at most `isize::MAX`: then they are counted.
+#[inline(always)]
+pub fn passes(cache: &Cache, bytes: usize) -> bool {
+    // Caches that are shared by all threads are never written: there nothing is left.
+    let left = cache.countdown.get() - bytes.max(1) as i64;
+    if left > 0 {
+        cache.countdown.set(left);
+    }
+    left > 0
+}
+
+/// malloc of a small class while a profile is on, as far as the closed thread cache serves it and
+/// no sample is due: the user pointer, else 0, also where no profile is on.
+///
+/// # Safety
+/// As [`counting`].
+#[inline(always)]
+pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    let left = cache.countdown.get() - request.max(1) as i64;
+    if request > SMALL_MAX_REQUEST
+        || left <= 0
+        || cache.mode.load(Relaxed) != MODE_OPEN
+        || cache.sampling.get() == 0
+    {
+        return 0;
+    }
+    // SAFETY: the mode says that the cache is this thread's, and its arena too.
+    let pointer = unsafe { pop_small(cache, request) };
+    if pointer != 0 {
+        cache.countdown.set(left);
+    }
+    pointer
+}
+
+/// What `serve` takes of the closed thread cache for `request` bytes while a profile is on and no
+/// sample is due: a user pointer, else 0.
 ///
 /// # Safety
 /// `cache` is the calling thread's. The caller stands in the section of the fast paths: a helper
 /// that lends the cache changes the mode first, then looks where the thread is.
 #[inline(always)]
-pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
-    use heapwise_layout::size::SMALL_MAX_REQUEST;
+pub unsafe fn counting(
+    cache: *const Cache,
+    request: usize,
+    serve: impl FnOnce(*const Cache) -> usize,
+) -> usize {
     // SAFETY: a cache, by contract.
-    let cache = unsafe { &*cache };
-    let left = cache.countdown.get() - request.max(1) as i64;
-    if request > SMALL_MAX_REQUEST || left <= 0 || cache.mode.load(Relaxed) != MODE_OPEN {
+    let countdown = unsafe { &(*cache).countdown };
+    let left = countdown.get() - request.max(1) as i64;
+    if left <= 0 {
         return 0;
     }
-    // SAFETY: as in `malloc_fast`.
-    let pointer = unsafe { crate::cache::pop_small(cache, request) };
+    let pointer = serve(cache);
     if pointer != 0 {
-        cache.countdown.set(left);
+        countdown.set(left);
     }
     pointer
 }

@@ -10,7 +10,7 @@
 //! pointers or both. Nothing here allocates.
 
 use crate::linux::each_part;
-use crate::linux::machine::registers;
+use crate::linux::machine::{registers, thread_pointer};
 use crate::stream;
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
@@ -34,6 +34,14 @@ static TABLE: [Known; KNOWN] =
 /// Code of the program, code of libraries: first and last address.
 static CODE: [(AtomicUsize, AtomicUsize); 2] =
     [const { (AtomicUsize::new(usize::MAX), AtomicUsize::new(0)) }; 2];
+
+/// Where the frames of the first thread's stack end: arguments and environment stand above.
+static FIRST_END: AtomicUsize = AtomicUsize::new(0);
+
+/// The address of the program's arguments, see [`FIRST_END`].
+pub fn note_stack_end(arguments: usize) {
+    FIRST_END.store(arguments, Relaxed);
+}
 
 /// Notes that code lies at `start..end`.
 pub fn note_code(start: usize, end: usize) {
@@ -99,7 +107,7 @@ fn key(stack: usize, end: usize) -> u64 {
     hash | 1
 }
 
-/// The end of the mapping that holds this thread's stack pointer.
+/// The end of the frames on this thread's stack, or of the mapping that holds its stack pointer.
 fn stack_end(stack: usize) -> Option<usize> {
     let bounds = stream::stack_bounds()?;
     let (low, high) = (bounds.0.load(Relaxed) as usize, bounds.1.load(Relaxed) as usize);
@@ -107,7 +115,10 @@ fn stack_end(stack: usize) -> Option<usize> {
         return Some(high);
     }
     // Once a thread, and when it runs on another stack or deeper than ever.
-    let (low, high) = mapping_at(stack)?;
+    let (low, end) = mapping_at(stack)?;
+    // glibc puts what it knows of a thread at the end of the thread's stack.
+    let ends = [FIRST_END.load(Relaxed), thread_pointer(), end];
+    let high = ends.into_iter().find(|high| (stack + 1..=end).contains(high))?;
     bounds.0.store(low as u64, Relaxed);
     bounds.1.store(high as u64, Relaxed);
     Some(high)

@@ -13,11 +13,12 @@
 //! anew.
 
 use crate::chunk::at;
-use crate::linux::machine::{nr, stream_slot, syscall, ticks, ticks_loosely};
+use crate::linux::machine::{nr, stream_address, stream_slot, syscall, ticks, ticks_loosely};
 use crate::linux::{exact_ns, futex_wait_shared, futex_wake_shared};
 use core::sync::atomic::{
     AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
+    compiler_fence,
 };
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LIVE_FILE_BYTES, LiveHeader,
@@ -25,6 +26,8 @@ use heapwise_layout::live::{
 };
 use heapwise_layout::record::{BEGINS, Coder, Kind, RECORD_ROOM_BYTES, Record};
 
+/// A chunk with less room than this is full: two records are written at once at most.
+const MARGIN_BYTES: usize = 2 * RECORD_ROOM_BYTES;
 /// No blob is longer.
 pub const MAX_BLOB_BYTES: usize = CHUNK_BYTES / 2;
 /// A recorder that has not looked for so long is taken for dead.
@@ -106,6 +109,46 @@ pub fn write(kind: Kind, a: u64, b: u64, c: u64) {
     }
 }
 
+/// Writes the records of calls without stacks, timed together: kind, size and address of each.
+///
+/// Unless `ordered` the counter may be read some nanoseconds early. That does no harm where this
+/// thread's cache alone served: what came to that from other threads came with an ordered record,
+/// and the times of a thread never fall.
+#[inline(always)]
+pub fn write_calls<const N: usize>(calls: [(Kind, usize, usize); N], ordered: bool) {
+    const { assert!(N * RECORD_ROOM_BYTES <= MARGIN_BYTES) };
+    let Some(head) = stream() else { return };
+    if !begin_writing(head) {
+        return;
+    }
+    let time = if ordered { now() } else { ticks_loosely() >> TICK_SHIFT };
+    let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
+    let mut end = head.used.load(Relaxed) as usize;
+    for (kind, size, address) in calls {
+        // SAFETY: the chunk is this thread's, and has room for two records (see `stream`).
+        let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + end) };
+        let (a, b) = (size as u64, address as u64);
+        let mut length = coder.encode_short(kind, time, a, b, out);
+        if length == 0 {
+            (coder, length) = encode(coder, Record { kind, time, a, b, c: 0 }, out);
+        }
+        end += length;
+    }
+    end_writing(head, coder, end);
+}
+
+/// [`Coder::encode`], for the few records that need it.
+#[cold]
+#[inline(never)]
+fn encode(
+    mut coder: Coder,
+    record: Record,
+    out: &mut [u8; RECORD_ROOM_BYTES],
+) -> (Coder, usize) {
+    let length = coder.encode(record, out);
+    (coder, length)
+}
+
 /// Writes a blob; false if it found no room.
 pub fn write_blob(what: u64, id: u32, parts: &[&[u8]]) -> bool {
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
@@ -155,15 +198,14 @@ pub fn hand_over() {
 /// The address of this thread's chunk. What a former recording left in the word is none.
 #[inline(always)]
 fn own_chunk() -> Option<usize> {
-    // SAFETY: this thread's word.
-    let address = unsafe { at::<usize>(stream_slot()).read() };
+    let address = stream_address();
     (address.wrapping_sub(BASE.load(Relaxed)) < LIVE_FILE_BYTES).then_some(address)
 }
 
 /// Bytes left for records.
 #[inline(always)]
 fn room(head: &ChunkHead) -> usize {
-    (CHUNK_BYTES - RECORD_ROOM_BYTES).saturating_sub(head.used.load(Relaxed) as usize)
+    (CHUNK_BYTES - MARGIN_BYTES).saturating_sub(head.used.load(Relaxed) as usize)
 }
 
 /// This thread's chunk, with room for a record.
@@ -173,7 +215,7 @@ fn stream() -> Option<&'static ChunkHead> {
         // SAFETY: a chunk of the mapping, which is never unmapped.
         let head = unsafe { &*at::<ChunkHead>(address) };
         if head.process.load(Relaxed) + 1 == own().load(Relaxed)
-            && head.used.load(Relaxed) as usize <= CHUNK_BYTES - RECORD_ROOM_BYTES
+            && head.used.load(Relaxed) as usize <= CHUNK_BYTES - MARGIN_BYTES
         {
             return Some(head);
         }
@@ -183,33 +225,64 @@ fn stream() -> Option<&'static ChunkHead> {
 
 #[inline(always)]
 fn write_to(head: &ChunkHead, kind: Kind, a: u64, b: u64, c: u64, parts: &[&[u8]]) {
-    if head.writing.load(Relaxed) != 0 {
-        // A signal handler between two stores of the code below.
-        lose(Some(head));
+    if !begin_writing(head) {
         return;
     }
-    head.writing.store(1, Relaxed);
-    // Order against other threads costs a fence, and matters only if there are any.
-    let ordered = crate::global::ALLOCATOR.state.multi_threaded.load(Relaxed) != 0;
-    let time = if ordered { ticks() } else { ticks_loosely() } >> TICK_SHIFT;
+    let time = now();
     let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
-    let used = head.used.load(Relaxed) as usize;
-    let start = core::ptr::from_ref(head).expose_provenance() + used;
+    let mut end = head.used.load(Relaxed) as usize;
     // SAFETY: the chunk is this thread's, and has room for a record (see `stream`).
-    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(start) };
-    let mut end = used + coder.encode(Record { kind, time, a, b, c }, out);
+    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + end) };
+    end += coder.encode(Record { kind, time, a, b, c }, out);
     for part in parts {
-        let to = at::<u8>(start - used + end);
+        let to = at::<u8>(address_of(head) + end);
         // SAFETY: the caller made sure of room for all parts.
         unsafe { to.copy_from_nonoverlapping(part.as_ptr(), part.len()) };
         end += part.len();
     }
+    end_writing(head, coder, end);
+}
+
+/// The time, in order with what other threads do.
+#[inline(always)]
+fn now() -> u64 {
+    // That costs a fence, and matters only if there are any.
+    let alone = crate::global::ALLOCATOR.state.multi_threaded.load(Relaxed) == 0;
+    if alone { ticks_loosely() >> TICK_SHIFT } else { ticks() >> TICK_SHIFT }
+}
+
+/// Where a chunk begins.
+#[inline(always)]
+fn address_of(head: &ChunkHead) -> usize {
+    core::ptr::from_ref(head).expose_provenance()
+}
+
+/// The chunk is being written to; false, and one record is lost, if it is already: by what a
+/// signal handler has interrupted.
+#[inline(always)]
+fn begin_writing(head: &ChunkHead) -> bool {
+    if head.writing.load(Relaxed) != 0 {
+        lose(Some(head));
+        return false;
+    }
+    head.writing.store(1, Relaxed);
+    // A handler runs on this thread: what the compiler leaves in order is in order.
+    compiler_fence(Release);
+    true
+}
+
+/// Publishes what stands before `end`.
+#[inline(always)]
+fn end_writing(head: &ChunkHead, coder: Coder, end: usize) {
     head.time.store(coder.time, Relaxed);
     head.address.store(coder.address, Relaxed);
     head.used.store(end as u32, Release);
+    compiler_fence(Release);
     head.writing.store(0, Relaxed);
 }
 
+#[cold]
+#[inline(never)]
 fn lose(head: Option<&ChunkHead>) {
     if let Some(head) = head {
         head.lost.store(head.lost.load(Relaxed) + 1, Relaxed);

@@ -231,7 +231,9 @@ impl Compiler {
                 self.script.original.lost += records;
                 return Ok(());
             }
-            What::ProcessStart | What::ProcessEnd | What::Fork { .. } => return Ok(()),
+            What::ProcessStart | What::ProcessEnd | What::ProcessGone | What::Fork { .. } => {
+                return Ok(());
+            }
             _ => {}
         }
         let thread = self.thread(event.thread, event.what == What::ThreadStart)?;

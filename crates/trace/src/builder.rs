@@ -6,8 +6,8 @@ use crate::event::{Event, KernelCall, What};
 use crate::format::{BlockHeader, BlockKind};
 use crate::writer::Writer;
 use heapwise_layout::record::{
-    BEGINS, Coder, FORKED, KernelOp, Kind, PROCESS_ENDS, ProcessStart, RECORD_ROOM_BYTES, Record,
-    THREAD_ENDS, zigzag,
+    BEGINS, Coder, FORKED, KernelOp, Kind, PROCESS_ENDS, PROCESS_GONE, ProcessStart,
+    RECORD_ROOM_BYTES, Record, THREAD_ENDS, zigzag,
 };
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -161,6 +161,7 @@ pub fn records(event: &Event) -> [Option<Record>; 2] {
         What::ProcessStart => one(Kind::Process, BEGINS, 0, 0),
         What::Fork { child_pid } => one(Kind::Process, FORKED, child_pid.into(), 0),
         What::ProcessEnd => one(Kind::Process, PROCESS_ENDS, 0, 0),
+        What::ProcessGone => one(Kind::Process, PROCESS_GONE, 0, 0),
         What::Lost { records } => one(Kind::Lost, records, 0, 0),
     }
 }

@@ -54,6 +54,8 @@ pub struct Process {
     pub parent_pid: u32,
     /// The process whose copy it is, if it was forked; it has that one's live blocks.
     pub forked_from: Option<u32>,
+    /// Which fork of that one's, from 1; 0 if unknown: a fork that ran no handlers.
+    pub fork_number: u32,
     /// Bytes of a page.
     pub page_bytes: u32,
     /// Mean distance of two samples in bytes; 0 if everything was recorded.
@@ -205,6 +207,14 @@ impl Known {
         place.map_or(&[], |&(from, to)| &self.frames[from..to])
     }
 
+    /// The pid of the child that fork `number` of a process made; 0 if unknown.
+    pub fn child_pid(&self, parent: u32, number: u32) -> u32 {
+        let of = |child: &&Process| {
+            number != 0 && child.forked_from == Some(parent) && child.fork_number == number
+        };
+        self.processes.iter().find(of).map_or(0, |child| child.pid)
+    }
+
     fn process_mut(&mut self, index: u32) -> &mut Process {
         let place = *self.places.entry(index).or_insert_with(|| {
             self.processes.push(Process { index, ..Process::default() });
@@ -248,6 +258,7 @@ impl Known {
                 known.pid = start.pid;
                 known.parent_pid = start.parent_pid;
                 known.forked_from = Some(start.forked_from).filter(|&from| from != NO_PROCESS);
+                known.fork_number = start.fork_number;
                 known.page_bytes = start.page_bytes;
                 known.sample_bytes = start.sample_bytes;
                 known.stack_depth = start.stack_depth;
@@ -304,7 +315,8 @@ mod tests {
             path: "/lib/libz.so".into(),
         };
         out.recording(&[("host".into(), "here\nthere".into())]);
-        out.process(3, ProcessStart { pid: 9, forked_from: 1, ..ProcessStart::default() });
+        let start = ProcessStart { pid: 9, forked_from: 1, fork_number: 2, ..Default::default() };
+        out.process(3, start);
         out.command(3, &["sh", "-c", "true"]);
         out.settings(3, &[("arena_max".into(), "2".into())]);
         out.module(3, &module);
@@ -314,6 +326,8 @@ mod tests {
             .expect("well made");
         let process = known.process(3).expect("defined");
         assert_eq!((process.pid, process.forked_from), (9, Some(1)));
+        assert_eq!([(1, 2), (1, 1), (3, 2)].map(|(p, n)| known.child_pid(p, n)), [9, 0, 0]);
+        assert_eq!(known.child_pid(1, 0), 0);
         assert_eq!(process.command, ["sh", "-c", "true"]);
         assert_eq!(process.settings, [("arena_max".to_owned(), "2".to_owned())]);
         assert_eq!(process.module_at(0x2fff), Some(&module));

@@ -43,10 +43,14 @@ pub enum What {
     ThreadEnd,
     /// A new image (exec) or a fork child.
     ProcessStart,
-    /// The process forked; the child follows as a process of its own.
+    /// The process forked; the child follows as a process of its own. 0 if its pid is unknown:
+    /// the fork failed, or the recorder never met the child.
     Fork { child_pid: u32 },
     /// The process has run its exit handlers.
     ProcessEnd,
+    /// The process is no more, or another image has taken its place; timed when the recorder
+    /// noticed.
+    ProcessGone,
     /// So many records of this thread found no room.
     Lost { records: u64 },
 }

@@ -66,4 +66,4 @@ pub use heapwise_layout::record::{Cause, KernelOp, NO_PROCESS, ProcessStart};
 pub use merge::Events;
 pub use trace::{Source, Trace};
 pub use weight::sample_weight;
-pub use writer::{Writer, pack};
+pub use writer::{Writer, pack, wrap};

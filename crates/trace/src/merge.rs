@@ -2,13 +2,15 @@
 //!
 //! Invariant: at most one block a stream in memory, and none before its time.
 
+use crate::definitions::Known;
 use crate::error::Error;
 use crate::event::{Event, KernelCall, What};
 use crate::format::{BLOCK_HEADER_BYTES, BlockKind};
 use crate::index::{Index, StreamPlaces, read_header, read_payload};
 use crate::trace::Source;
 use heapwise_layout::record::{
-    BEGINS, Cause, Coder, FORKED, KernelOp, Kind, PROCESS_ENDS, Record, THREAD_ENDS, unzigzag,
+    BEGINS, Cause, Coder, FORKED, KernelOp, Kind, PROCESS_ENDS, PROCESS_GONE, Record, THREAD_ENDS,
+    unzigzag,
 };
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -80,7 +82,8 @@ impl<'a> Events<'a> {
             let process = stream.places.process;
             let due = stream.ahead.take();
             let thread = stream.thread;
-            if let Err(error) = stream.look_ahead(&mut **self.source.borrow_mut()) {
+            let looked = stream.look_ahead(&mut **self.source.borrow_mut(), &self.index.known);
+            if let Err(error) = looked {
                 // What is due is whole: the error comes behind it.
                 stream.failed = Some(error);
             } else if let Some((time, _)) = stream.ahead {
@@ -116,7 +119,7 @@ impl Iterator for Events<'_> {
 
 impl Stream<'_> {
     /// Decodes up to the next event; none if the stream is at its end.
-    fn look_ahead(&mut self, source: &mut dyn Source) -> Result<(), Error> {
+    fn look_ahead(&mut self, source: &mut dyn Source, known: &Known) -> Result<(), Error> {
         loop {
             while self.at == self.bytes.len() {
                 if !self.load(source)? {
@@ -137,7 +140,7 @@ impl Stream<'_> {
                 self.at += record.b as usize;
                 continue;
             }
-            if let Some(what) = self.event(record).map_err(bent)? {
+            if let Some(what) = self.event(record, known).map_err(bent)? {
                 self.ahead = Some((record.time, what));
                 return Ok(());
             }
@@ -167,7 +170,7 @@ impl Stream<'_> {
     }
 
     /// The event that a record completes, if it does.
-    fn event(&mut self, record: Record) -> Result<Option<What>, &'static str> {
+    fn event(&mut self, record: Record, known: &Known) -> Result<Option<What>, &'static str> {
         let Record { kind, a, b, c, .. } = record;
         let stack = c as u32;
         Ok(Some(match kind {
@@ -206,8 +209,12 @@ impl Stream<'_> {
             Kind::Thread if a == BEGINS => What::ThreadStart,
             Kind::Thread if a == THREAD_ENDS => What::ThreadEnd,
             Kind::Process if a == BEGINS => What::ProcessStart,
+            Kind::Process if a == FORKED && b == 0 => {
+                What::Fork { child_pid: known.child_pid(self.places.process, c as u32) }
+            }
             Kind::Process if a == FORKED => What::Fork { child_pid: b as u32 },
             Kind::Process if a == PROCESS_ENDS => What::ProcessEnd,
+            Kind::Process if a == PROCESS_GONE => What::ProcessGone,
             Kind::Thread | Kind::Process => return Err("an unknown turn of a life"),
             Kind::Lost => What::Lost { records: a },
             Kind::Blob => return Ok(None),

@@ -51,6 +51,7 @@ fn what() -> impl Strategy<Value = What> {
         Just(What::ProcessStart),
         any::<u32>().prop_map(|child_pid| What::Fork { child_pid }),
         Just(What::ProcessEnd),
+        Just(What::ProcessGone),
         (0u64..1 << 50).prop_map(|records| What::Lost { records }),
     ]
 }

@@ -233,6 +233,7 @@ impl<'a> Rows<'a> {
                 row.bytes = Some(child_pid.into());
             }
             What::ProcessEnd => row.event = "process_end",
+            What::ProcessGone => row.event = "process_gone",
             What::Lost { records } => {
                 row.event = "lost";
                 row.size = Some(records);

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use heapwise_trace::{Error, Trace, What, sample_weight};
 
+use crate::progress::Progress;
+
 /// Points in time at which the living is noted, for the leak view.
 pub const MOMENTS: usize = 24;
 
@@ -82,7 +84,11 @@ impl Sites {
         let mut this = Self { duration_ns, ..Self::default() };
         let mut numbers: HashMap<(u32, Vec<u64>), usize> = HashMap::new();
         let mut moment = 1;
-        for event in trace.events() {
+        let progress = Progress::new("Reading the trace", trace.records());
+        for (number, event) in trace.events().enumerate() {
+            if number % 65_536 == 0 {
+                progress.set(number as u64);
+            }
             let event = match event {
                 Ok(event) => event,
                 Err(Error::Io(error)) => return Err(Error::Io(error)),
@@ -149,6 +155,7 @@ impl Sites {
                 .partial_cmp(&(a.live.bytes, a.allocated.bytes))
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
+        progress.clear();
         Ok(this)
     }
 

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FREE, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNKS, RUNNING,
 };
-use heapwise_layout::record::{Coder, Kind, NO_PROCESS, Record, blob};
+use heapwise_layout::record::{Coder, Kind, NO_PROCESS, PROCESS_GONE, Record, blob};
 use heapwise_trace::{BlockHeader, BlockKind, Definitions};
 
 use super::live::{Live, anchor, monotonic_ns, ticks};
 use super::modules::Modules;
 use super::sink::Sink;
-use super::unpack::{self, Blob, define, unpack};
+use super::unpack::{self, Blob, Part, define, unpack};
 use super::unwind::Stacks;
 
 /// Between two looks if no chunk is full.
@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const OPEN_CHUNKS: Duration = Duration::from_secs(1);
 /// Samples are few, and whoever looks at the process meanwhile asks for the newest.
 const OPEN_CHUNKS_SAMPLED: Duration = Duration::from_millis(100);
+/// So many full chunks at one look: threads are about to wait for us.
+const HURRY_CHUNKS: usize = 4;
 /// Between two readings of the clocks.
 const CLOCK: Duration = Duration::from_secs(5);
 
@@ -56,6 +58,8 @@ pub struct Collector<'a> {
     modules: Modules,
     stacks: Stacks,
     chunks: usize,
+    /// Threads fill chunks faster than we take them.
+    hurry: bool,
     totals: Totals,
 }
 
@@ -101,6 +105,7 @@ impl<'a> Collector<'a> {
             modules: Modules::default(),
             stacks: Stacks::default(),
             chunks: 0,
+            hurry: false,
             totals: Totals::default(),
         }
     }
@@ -174,10 +179,14 @@ impl<'a> Collector<'a> {
             }
         }
         found.sort_unstable();
+        self.hurry = found.iter().filter(|(.., full)| *full).count() >= HURRY_CHUNKS;
         let (mut freed, mut all) = (false, true);
         for (stream, number, chunk, full) in found {
             freed |= self.take(stream, number, chunk, full, last);
             all &= self.streams.get(&stream).is_some_and(|known| known.chunk >= number);
+            if freed && self.live.is_wanted() {
+                self.live.tell_freed();
+            }
         }
         self.sink.definitions(&mut self.definitions);
         if freed {
@@ -213,9 +222,21 @@ impl<'a> Collector<'a> {
         }
         let used = (head.used.load(Acquire) as usize).min(CHUNK_BYTES);
         let bytes = self.live.records(chunk, known.taken, used);
+        // Of a chunk that its thread has handed over, nothing changes any more.
+        let whole = known.taken == CHUNK_HEAD_BYTES && head.state.load(Acquire) == CHUNK_FULL;
         known.taken = used.max(known.taken);
         let mut blobs = Vec::new();
-        let part = unpack(&mut known.coder, bytes, &mut blobs);
+        let part = match unpack::count(&bytes).filter(|_| whole) {
+            Some(records) => {
+                let start = known.coder;
+                known.coder = Coder {
+                    time: head.time.load(Relaxed),
+                    address: head.address.load(Relaxed),
+                };
+                Part::new(records, start, known.coder, bytes)
+            }
+            None => unpack(&mut known.coder, bytes, &mut blobs),
+        };
         let sequence = known.block;
         if full {
             known.chunk += 1;
@@ -236,7 +257,7 @@ impl<'a> Collector<'a> {
             // Definitions first: a file that is cut between the two has them.
             self.sink.definitions(&mut self.definitions);
             let header = BlockHeader { process, stream, thread, sequence, ..part.header };
-            self.sink.events(header, &part.raw, monotonic_ns());
+            self.sink.events(header, &part.raw, monotonic_ns(), self.hurry);
         }
         full
     }
@@ -282,24 +303,25 @@ impl<'a> Collector<'a> {
         }
         // An image that execs is another process: the one before has no threads left.
         for (_, other) in self.processes.iter_mut().filter(|(p, o)| **p < process && o.pid == pid) {
-            other.alive = false;
+            other.is_gone();
         }
         let stream = self.live.header().streams.fetch_add(1, Relaxed);
         let started = stat(pid).map(|stat| stat.started);
-        self.processes.insert(
-            process,
-            Process {
-                pid,
-                started,
-                alive: started.is_some(),
-                stream,
-                figures: None,
-                coder: Coder::default(),
-                raw: Vec::new(),
-                records: 0,
-                block: 0,
-            },
-        );
+        let mut met = Process {
+            pid,
+            started,
+            alive: true,
+            stream,
+            figures: None,
+            coder: Coder::default(),
+            raw: Vec::new(),
+            records: 0,
+            block: 0,
+        };
+        if started.is_none() {
+            met.is_gone();
+        }
+        self.processes.insert(process, met);
     }
 
     /// Notes each process's RSS and faults, and which processes are gone.
@@ -307,12 +329,12 @@ impl<'a> Collector<'a> {
         for process in self.processes.values_mut().filter(|p| p.alive) {
             let now = stat(process.pid).filter(|s| Some(s.started) == process.started);
             let Some(now) = now else {
-                process.alive = false;
+                process.is_gone();
                 continue;
             };
             if process.figures != Some(now.figures) {
                 process.figures = Some(now.figures);
-                process.note(now.figures);
+                process.note(Kind::Sample, now.figures);
             }
         }
         self.write_figures(false);
@@ -342,7 +364,7 @@ impl<'a> Collector<'a> {
                 ..BlockHeader::new(BlockKind::Events)
             };
             self.totals.records += u64::from(process.records);
-            self.sink.events(header, &process.raw, monotonic_ns());
+            self.sink.events(header, &process.raw, monotonic_ns(), false);
             process.block += 1;
             process.records = 0;
             process.raw.clear();
@@ -351,12 +373,19 @@ impl<'a> Collector<'a> {
 }
 
 impl Process {
-    fn note(&mut self, [rss_kib, minor, major]: [u64; 3]) {
+    /// It is no more, or another image has its pid.
+    fn is_gone(&mut self) {
+        if std::mem::take(&mut self.alive) {
+            self.note(Kind::Process, [PROCESS_GONE, 0, 0]);
+        }
+    }
+
+    fn note(&mut self, kind: Kind, [a, b, c]: [u64; 3]) {
         let time = ticks();
         if self.raw.is_empty() {
             self.coder = Coder { time, address: time };
         }
-        let record = Record { kind: Kind::Sample, time, a: rss_kib, b: minor, c: major };
+        let record = Record { kind, time, a, b, c };
         unpack::push(&mut self.coder, &mut self.raw, record);
         self.records += 1;
     }

@@ -124,11 +124,16 @@ impl Live {
         self.header().free[chunk / 64].fetch_or(1 << (chunk % 64), AcqRel);
     }
 
+    /// Whether threads wait for a chunk.
+    pub fn is_wanted(&self) -> bool {
+        self.header().starving.load(Acquire) > 0
+    }
+
     /// Tells threads that wait for a chunk that there may be one.
     pub fn tell_freed(&self) {
         let header = self.header();
         header.freed.fetch_add(1, AcqRel);
-        if header.starving.load(Acquire) > 0 {
+        if self.is_wanted() {
             futex_wake(&header.freed);
         }
     }
@@ -136,8 +141,7 @@ impl Live {
     /// More chunks if those that threads hold open leave few; `made` so far, `open` by threads.
     pub fn grow(&self, made: &mut usize, open: usize) {
         *made = (*made).max(FIRST_CHUNKS);
-        let starving = self.header().starving.load(Relaxed) > 0;
-        let wanted = if starving { open + SLACK_CHUNKS } else { open + FIRST_CHUNKS / 2 };
+        let wanted = if self.is_wanted() { open + SLACK_CHUNKS } else { open + FIRST_CHUNKS / 2 };
         let target = (*made + STEP_CHUNKS).min(CHUNKS);
         if *made < wanted.min(CHUNKS) {
             for chunk in *made..target {

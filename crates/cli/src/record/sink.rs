@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use heapwise_trace::{Anchor, BlockHeader, BlockKind, Definitions, Writer, pack};
+use heapwise_trace::{Anchor, BlockHeader, BlockKind, Definitions, Writer, pack, wrap};
 
 /// A bounded recording keeps at most so many bytes of blocks.
 pub const RING_BYTES: usize = 512 << 20;
@@ -61,15 +61,14 @@ impl Sink {
         self.error.as_ref()
     }
 
-    /// Takes a block of events, of now.
-    pub fn events(&mut self, header: BlockHeader, raw: &[u8], now_ns: u64) {
+    /// Takes a block of events, of now; as it is if there is no time to make it smaller.
+    pub fn events(&mut self, header: BlockHeader, raw: &[u8], now_ns: u64, hurry: bool) {
         debug_assert_eq!(header.kind, BlockKind::Events);
-        let Some(ring) = &mut self.ring else {
-            return self.write(|writer| writer.block(header, raw));
-        };
-        match pack(header, raw) {
-            Ok(block) => ring.push(now_ns, block),
-            Err(error) => self.error = Some(error),
+        let block = if hurry { wrap(header, raw) } else { pack(header, raw) };
+        match (&mut self.ring, block) {
+            (Some(ring), Ok(block)) => ring.push(now_ns, block),
+            (None, Ok(block)) => self.write(|writer| writer.packed(&block)),
+            (_, Err(error)) => self.error = Some(error),
         }
     }
 

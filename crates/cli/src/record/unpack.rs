@@ -1,6 +1,6 @@
 //! What a thread wrote, looked through: blobs go to the definitions, the rest to a block.
 
-use heapwise_layout::record::{Coder, Kind, RECORD_ROOM_BYTES, Record, blob};
+use heapwise_layout::record::{Coder, Kind, RECORD_ROOM_BYTES, Record, blob, skim};
 use heapwise_trace::{BlockHeader, BlockKind, Definitions};
 
 /// The event records of a part of a chunk.
@@ -47,14 +47,36 @@ pub fn unpack(coder: &mut Coder, bytes: Vec<u8>, blobs: &mut Vec<Blob>) -> Part 
     if !plain {
         raw = without_blobs(start, &raw);
     }
-    let header = BlockHeader {
-        records,
-        base_time: start.time,
-        base_address: start.address,
-        last_time: coder.time,
-        ..BlockHeader::new(BlockKind::Events)
-    };
-    Part { header, raw }
+    Part::new(records, start, *coder, raw)
+}
+
+impl Part {
+    /// So many records, between two states of the coder.
+    pub fn new(records: u32, from: Coder, to: Coder, raw: Vec<u8>) -> Self {
+        let header = BlockHeader {
+            records,
+            base_time: from.time,
+            base_address: from.address,
+            last_time: to.time,
+            ..BlockHeader::new(BlockKind::Events)
+        };
+        Self { header, raw }
+    }
+}
+
+/// How many records `bytes` are, if they are whole records without a blob among them: then they
+/// need no unpacking.
+pub fn count(bytes: &[u8]) -> Option<u32> {
+    let (mut at, mut records) = (0, 0);
+    while at < bytes.len() {
+        let (kind, length) = skim(&bytes[at..])?;
+        if kind == Kind::Blob {
+            return None;
+        }
+        at += length;
+        records += 1;
+    }
+    Some(records)
 }
 
 /// The same records but for the blobs, packed anew.
@@ -107,6 +129,9 @@ mod tests {
         push(&mut coder, &mut bytes, event(300, 0x3000));
         bytes.push(0xff);
 
+        let first = skim(&bytes).expect("a record").1;
+        assert_eq!(count(&bytes[..first]), Some(1));
+        assert_eq!((count(&bytes[..first - 1]), count(&bytes)), (None, None));
         let mut blobs = Vec::new();
         let mut state = Coder { time: 100, address: 0x1000 };
         let part = unpack(&mut state, bytes, &mut blobs);

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use heapwise_trace::What;
+
 use super::model::{Account, Line, Moment, Story, cause_name};
 use super::text::{call_text, kernel_text};
 
@@ -20,8 +22,19 @@ struct Json<'a> {
     lost_records: u64,
     moments: &'a [Moment],
     kernel_calls: &'a [Account],
+    turns: Vec<Turn>,
     calls: Vec<Call>,
     calls_left_out: u64,
+}
+
+/// Of a process's life.
+#[derive(Serialize)]
+struct Turn {
+    time_ns: u64,
+    pid: u32,
+    what: &'static str,
+    /// Of a fork, if it is known.
+    child_pid: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -72,6 +85,21 @@ pub fn write(story: &Story, out: &mut impl Write) -> io::Result<()> {
                 .collect(),
         })
     });
+    let turns = story.lines.iter().filter_map(|line| {
+        let Line::Turn { event, pid } = line else { return None };
+        let what = match event.what {
+            What::ProcessStart => "begins",
+            What::ProcessEnd => "ends",
+            What::ProcessGone => "gone",
+            What::Fork { .. } => "forks",
+            _ => return None,
+        };
+        let child_pid = match event.what {
+            What::Fork { child_pid } if child_pid != 0 => Some(child_pid),
+            _ => None,
+        };
+        Some(Turn { time_ns: event.time_ns, pid: *pid, what, child_pid })
+    });
     let json = Json {
         schema: "heapwise.timeline/1",
         command: &story.command,
@@ -84,6 +112,7 @@ pub fn write(story: &Story, out: &mut impl Write) -> io::Result<()> {
         lost_records: story.lost,
         moments: &story.moments,
         kernel_calls: &story.accounts,
+        turns: turns.collect(),
         calls: calls.collect(),
         calls_left_out: story.more,
     };

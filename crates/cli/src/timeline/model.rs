@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 
-use heapwise_trace::{Cause, Error, Event, KernelCall, KernelOp, Trace, What};
+use heapwise_trace::{Cause, Error, Event, KernelCall, Trace, What};
+
+use crate::progress::Progress;
 
 /// Moments of a story.
 pub const MOMENTS: usize = 60;
@@ -132,8 +134,11 @@ struct Reader<'a> {
     figures: HashMap<u32, (u64, u64)>,
     /// By pid: which image of it runs.
     images: HashMap<u32, u32>,
-    accounts: HashMap<(KernelOp, Cause), (u64, u64)>,
+    /// By name: space that is only reserved is mapped too.
+    accounts: HashMap<(&'static str, Cause), (u64, u64)>,
     now: Moment,
+    /// The memory of all when the first of those ended after which nobody allocated.
+    before_ends: Option<Moment>,
     quiet: (u64, u64),
 }
 
@@ -153,9 +158,14 @@ impl Story {
             images: HashMap::new(),
             accounts: HashMap::new(),
             now: Moment::default(),
+            before_ends: None,
             quiet: (0, 0),
         };
-        for event in trace.events() {
+        let progress = Progress::new("Reading the trace", trace.records());
+        for (number, event) in trace.events().enumerate() {
+            if number % 65_536 == 0 {
+                progress.set(number as u64);
+            }
             match event {
                 Ok(event) => {
                     let process = trace.process(event.process);
@@ -169,6 +179,7 @@ impl Story {
                 Err(damage) => reader.story.damage = Some(damage),
             }
         }
+        progress.clear();
         Ok(reader.finish(trace))
     }
 }
@@ -184,6 +195,9 @@ impl Reader<'_> {
             self.note_moment(time);
         }
         let key = (event.process, event.thread);
+        if event.what.allocates().is_some() || event.what == What::ProcessStart {
+            self.before_ends = None;
+        }
         match event.what {
             What::Kernel(call) => self.take_kernel(event, pid, call),
             What::Free { address } => {
@@ -199,21 +213,12 @@ impl Reader<'_> {
                 self.sum_rss();
                 self.story.rss_peak_bytes = self.story.rss_peak_bytes.max(self.now.rss_bytes);
             }
-            What::ProcessStart | What::ProcessEnd | What::Fork { .. } | What::Lost { .. } => {
-                if let What::Lost { records } = event.what {
-                    self.story.lost += records;
-                }
-                if event.what == What::ProcessStart {
-                    self.inherit(event.process, parent);
-                    // exec: the image before is gone, with all that it had.
-                    if let Some(before) = self.images.insert(pid, event.process) {
-                        self.bury(before);
-                    }
-                }
-                if event.what == What::ProcessEnd {
-                    self.figures.remove(&event.process);
-                    self.sum_rss();
-                }
+            What::ProcessStart
+            | What::ProcessEnd
+            | What::ProcessGone
+            | What::Fork { .. }
+            | What::Lost { .. } => {
+                self.turn(event, pid, parent);
                 self.end_free(key, pid);
                 self.say(Line::Turn { event, pid });
             }
@@ -240,9 +245,33 @@ impl Reader<'_> {
         }
     }
 
+    /// What a turn in a process's life means for the memory of all.
+    fn turn(&mut self, event: Event, pid: u32, parent: Option<u32>) {
+        match event.what {
+            What::Lost { records } => self.story.lost += records,
+            What::ProcessStart => {
+                self.inherit(event.process, parent);
+                // exec: the image before is gone, with all that it had.
+                if let Some(before) = self.images.insert(pid, event.process) {
+                    self.bury(before);
+                }
+            }
+            What::ProcessEnd => {
+                self.before_ends.get_or_insert(self.now);
+                self.figures.remove(&event.process);
+                self.sum_rss();
+            }
+            What::ProcessGone => {
+                self.before_ends.get_or_insert(self.now);
+                self.bury(event.process);
+            }
+            _ => {}
+        }
+    }
+
     fn take_kernel(&mut self, event: Event, pid: u32, call: KernelCall) {
         self.now.kernel_calls += 1;
-        let account = self.accounts.entry((call.op, call.cause)).or_default();
+        let account = self.accounts.entry((call.op.name(), call.cause)).or_default();
         account.0 += 1;
         account.1 += call.bytes.unsigned_abs();
         let thread = self.threads.entry((event.process, event.thread)).or_default();
@@ -357,12 +386,16 @@ impl Reader<'_> {
             self.end_free(key, pid);
         }
         self.end_quiet();
+        if let Some(Moment { live_bytes, live_blocks, rss_bytes, .. }) = self.before_ends {
+            // The end shows what was there, not that all is gone.
+            self.now = Moment { live_bytes, live_blocks, rss_bytes, ..self.now };
+        }
         self.note_moment(self.story.duration_ns);
         let mut accounts: Vec<Account> = self
             .accounts
             .iter()
-            .map(|(&(op, cause), &(count, bytes))| Account {
-                call: op.name(),
+            .map(|(&(call, cause), &(count, bytes))| Account {
+                call,
                 cause: cause_name(cause),
                 count,
                 bytes,

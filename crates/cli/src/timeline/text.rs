@@ -99,7 +99,9 @@ fn write_line(line: &Line, out: &mut impl Write) -> io::Result<()> {
             let what = match event.what {
                 What::ProcessStart => "begins".to_owned(),
                 What::ProcessEnd => "ends".to_owned(),
-                What::Fork { .. } => "forks".to_owned(),
+                What::ProcessGone => "is gone".to_owned(),
+                What::Fork { child_pid: 0 } => "forks".to_owned(),
+                What::Fork { child_pid } => format!("forks {child_pid}"),
                 What::Lost { records } => format!("{records} records missing here"),
                 _ => return Ok(()),
             };

@@ -150,7 +150,23 @@ pub fn thread_pointer() -> usize {
     pointer
 }
 
-/// Address of the word that holds the thread's stream of records.
+/// The word that holds the thread's stream of records: two instructions.
+#[inline(always)]
+pub fn stream_address() -> usize {
+    let address: usize;
+    // SAFETY: reads one word of this thread's static storage.
+    unsafe {
+        asm!(
+            "mov {t}, qword ptr [rip + heapwise_stream@GOTTPOFF]",
+            "mov {t}, qword ptr fs:[{t}]",
+            t = out(reg) address,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    address
+}
+
+/// Address of that word.
 #[inline(always)]
 pub fn stream_slot() -> usize {
     let slot: usize;
