@@ -222,7 +222,6 @@ fn totals(heapwise: &Path) -> Result<Totals> {
     let number = |json: &serde_json::Value, name: &str| {
         json[name].as_f64().with_context(|| format!("no {name} in a profile"))
     };
-    let samples = estimated["sites"].as_array().context("no sites in a profile")?;
     let record = trace(Mode::Record)?;
     let mut timeline = Command::new(heapwise);
     let told = timeline.args(["timeline", "--json", "--limit", "0"]).arg(&record).output()?;
@@ -231,7 +230,7 @@ fn totals(heapwise: &Path) -> Result<Totals> {
         exact_bytes: number(&exact, "allocated_bytes")?,
         exact_blocks: number(&exact, "allocated_blocks")?,
         estimated_bytes: number(&estimated, "allocated_bytes")?,
-        samples: samples.iter().filter_map(|site| site["samples"].as_f64()).sum(),
+        samples: number(&estimated, "samples")?,
         trace_bytes: std::fs::metadata(&record)?.len() as f64,
         events: number(&timeline, "allocations")? + number(&timeline, "frees")?,
     })

@@ -260,7 +260,7 @@ impl<O: Os> Allocator<O> {
     fn release(&self, cache: &Cache, pointer: usize) {
         match self.locate(pointer) {
             Place::Mapped => {
-                self.note_watched_end(pointer);
+                self.note_mapped_end(pointer);
                 self.unmap_chunk(pointer);
             }
             Place::Nowhere => self.fatal(Fault::FreeInvalidPointer),
@@ -288,16 +288,22 @@ impl<O: Os> Allocator<O> {
         let header = unsafe { chunk.header() };
         let size = header.size();
         let word = header.0 & !PREV_IN_USE;
-        let sampled = word != live_header(arena, size) && self.watching.load(Relaxed) != 0;
+        let sampled = word != live_header(arena, size) && self.watched.load(Relaxed) != 0;
         let expected = if sampled { sampled_header(arena, size) } else { live_header(arena, size) };
         let valid =
             word == expected && size >= MIN_CHUNK && size <= heap.end.load(Relaxed) - chunk.0;
         valid.then_some(Live { arena, chunk, size, sampled })
     }
 
-    /// A watched block, or a mapped one that may be, ends.
+    /// A watched chunk of a heap ends.
     fn note_watched_end(&self, pointer: usize) {
-        if self.watching.load(Relaxed) != 0 {
+        self.watched.fetch_sub(1, Relaxed);
+        self.os.note_sampled_free(pointer);
+    }
+
+    /// A mapped chunk, which may be watched, ends.
+    fn note_mapped_end(&self, pointer: usize) {
+        if self.is_sampling() {
             self.os.note_sampled_free(pointer);
         }
     }
@@ -382,7 +388,7 @@ impl<O: Os> Allocator<O> {
             Place::Nowhere => self.fatal(Fault::ReallocInvalidPointer),
             Place::Mapped => {
                 let Some(size) = chunk_size(request) else { return self.failed(cache) };
-                self.note_watched_end(pointer);
+                self.note_mapped_end(pointer);
                 (self.mapped_usable(pointer), self.remap_chunk(pointer, size))
             }
             Place::Heap(arena, heap) => {

@@ -59,8 +59,8 @@ pub struct Allocator<O: Os> {
     pub(crate) counting: AtomicU32,
     /// 1 while a profile counts bytes.
     pub(crate) sampling: AtomicU32,
-    /// 1 once a block has been watched: headers with a sampled tag may be live.
-    pub(crate) watching: AtomicU32,
+    /// Watched chunks in heaps: while there are any, headers with a sampled tag may be live.
+    pub(crate) watched: AtomicU32,
     /// Taken while an arena is made or changes hands.
     pub(crate) arenas_lock: AtomicU32,
     /// 0 raw, 1 in the making, 2 ready.
@@ -116,7 +116,7 @@ impl<O: Os> Allocator<O> {
             publications: AtomicU32::new(0),
             counting: AtomicU32::new(0),
             sampling: AtomicU32::new(0),
-            watching: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
             arenas_lock: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             quiet_ticks: AtomicU32::new(0),

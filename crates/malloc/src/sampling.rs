@@ -111,10 +111,11 @@ impl<O: Os> Allocator<O> {
 
     /// The block just allocated at `pointer` is watched: [`Os::note_sampled_free`] tells of its end.
     pub fn watch(&self, pointer: usize) {
-        self.watching.store(1, Relaxed);
         // A chunk with a mapping of its own comes by the slow path anyway.
         if let Place::Heap(arena, _) = self.locate(pointer) {
             let chunk = Chunk::of(pointer);
+            // Before the tag: whoever sees that must find it valid.
+            self.watched.fetch_add(1, Relaxed);
             // SAFETY: the caller's live chunk; tags are stored alone by whoever holds the chunk.
             unsafe {
                 let size = chunk.header().size();

@@ -52,6 +52,8 @@ pub struct Sites {
     pub sites: Vec<Site>,
     /// Mean distance of samples, bytes; 0 if everything was recorded.
     pub sample_bytes: u64,
+    /// Samples of all sites.
+    pub samples: u64,
     /// All sites together.
     pub allocated: Sum,
     /// All sites together.
@@ -137,6 +139,7 @@ impl Sites {
                 known.live.add(weight, size);
                 this.allocated.add(weight, size);
                 this.live.add(weight, size);
+                this.samples += 1;
                 // Whatever stood there must have gone unnoticed.
                 let block = Block { stack: id, size, born_ns: event.time_ns, site, weight };
                 let before = this.blocks.insert((process, address), block);

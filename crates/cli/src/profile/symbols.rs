@@ -111,7 +111,7 @@ impl Source {
                 };
                 let location = frame.location.as_ref();
                 out.push(Function {
-                    name: name.into_owned(),
+                    name: plain(&name),
                     file: location.and_then(|l| l.file).unwrap_or_default().to_owned(),
                     line: location.and_then(|l| l.line).unwrap_or(0),
                 });
@@ -120,11 +120,17 @@ impl Source {
         if out.is_empty()
             && let Some(name) = self.loader.find_symbol(address)
         {
-            let name = addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned();
+            let name = plain(&addr2line::demangle_auto(Cow::Borrowed(name), None));
             out.push(Function { name, ..Function::default() });
         }
         out
     }
+}
+
+/// A C++ name with its most common types as people write them.
+fn plain(name: &str) -> String {
+    const STRING: &str = "std::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    name.replace("std::__cxx11::", "std::").replace(STRING, "std::string")
 }
 
 fn build_id(path: &Path) -> Option<Vec<u8>> {
@@ -138,4 +144,17 @@ fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
     let (first, rest) = build_id.split_first().filter(|(_, rest)| !rest.is_empty())?;
     let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
     Some(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn strings_are_called_so() {
+        let name = "shop::add(std::__cxx11::basic_string<char, std::char_traits<char>, \
+                    std::allocator<char> > const&)";
+        assert_eq!(plain(name), "shop::add(std::string const&)");
+        assert_eq!(plain("std::vector<int>::push_back(int)"), "std::vector<int>::push_back(int)");
+    }
 }

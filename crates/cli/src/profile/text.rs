@@ -35,7 +35,7 @@ pub fn write(
             out,
             "  basis           one sample every {}; {} samples",
             units::bytes(mean),
-            units::count(sites.sites.iter().map(|s| s.samples).sum())
+            units::count(sites.samples)
         )?,
     }
     let mut table = |title: &str, list: &[&Site], of: fn(&Site) -> f64, whole: f64| {
@@ -109,6 +109,7 @@ struct Json<'a> {
     command: Option<&'a str>,
     duration_ns: u64,
     sample_bytes: u64,
+    samples: u64,
     complete: bool,
     allocated_bytes: f64,
     allocated_blocks: f64,
@@ -174,6 +175,7 @@ pub fn write_json(
         command: trace.recording().note("command"),
         duration_ns: sites.duration_ns,
         sample_bytes: sites.sample_bytes,
+        samples: sites.samples,
         complete: sites.damage.is_none(),
         allocated_bytes: sites.allocated.bytes,
         allocated_blocks: sites.allocated.count,

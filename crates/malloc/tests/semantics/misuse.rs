@@ -1,6 +1,7 @@
 //! Every line that ends a program, provoked: exact text.
 
 use crate::bench::{LARGE, arena, cache, free, plain, set, smash, threads, uncached};
+use heapwise_layout::header::{TAG_SHIFT, sampled_tag};
 use heapwise_malloc::fatal::Fault;
 use heapwise_malloc::tunables::Setting;
 use heapwise_testkit::World;
@@ -37,6 +38,22 @@ fn free_of_no_block() {
     ends(&world, Fault::ReallocInvalidPointer, || {
         world.alloc.realloc(&world.slot(0), 4096, 10);
     });
+}
+
+#[test]
+fn the_tag_of_watched_chunks_is_valid_only_while_there_are_any() {
+    for request in [100, 5000, 60_000] {
+        let world = plain();
+        let [watched, other, _] = [0; 3].map(|_| world.malloc(0, request));
+        world.alloc.watch(watched);
+        free(&world, 0, watched);
+        ends(&world, Fault::DoubleFreeInTransit, || raw_free(&world, watched));
+        // The other tag that would fit this chunk: nobody has such a one any more.
+        let header = crate::bench::header(other);
+        let tag = sampled_tag(header >> TAG_SHIFT);
+        smash(other - 8, header & ((1 << TAG_SHIFT) - 1) | tag << TAG_SHIFT);
+        ends(&world, Fault::FreeInvalidSize, || raw_free(&world, other));
+    }
 }
 
 #[test]
