@@ -107,8 +107,7 @@ pub fn run(only: &[String], rounds: usize, smoke: bool, md: Option<&Path>) -> Re
         jobs.extend(job::synthetic(|w| w.name == WORKLOAD, &[], scale));
     }
     let rounds = if smoke { 1 } else { rounds };
-    let rows: Vec<Row> =
-        jobs.iter().map(|job| measure(job, &modes, rounds, &heapwise)).collect();
+    let rows: Vec<Row> = jobs.iter().map(|job| measure(job, &modes, rounds, &heapwise)).collect();
     let text = report(&rows, &modes, rounds, heaptrack.exists());
     println!("{text}");
     if let Some(file) = md {
@@ -195,8 +194,11 @@ fn run_once(job: &Job, mode: Mode, heapwise: &Path) -> Result<Usage> {
 
 /// `command` with other words in front of it; the same without any.
 fn behind(front: &[OsString], command: &Command) -> Command {
-    let mut words =
-        front.iter().map(OsString::as_os_str).chain([command.get_program()]).chain(command.get_args());
+    let mut words = front
+        .iter()
+        .map(OsString::as_os_str)
+        .chain([command.get_program()])
+        .chain(command.get_args());
     let mut whole = Command::new(words.next().unwrap_or_default());
     whole.args(words).env_remove("LD_PRELOAD");
     for (name, value) in command.get_envs() {

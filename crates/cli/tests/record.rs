@@ -239,9 +239,12 @@ fn what_a_child_had_is_gone_when_it_ends_without_handlers() {
         assert!(last < 32 << 20, "{figure}: {last}");
     }
     let turns = json["turns"].as_array().expect("turns");
-    let whats: Vec<&str> = turns.iter().filter_map(|turn| turn["what"].as_str()).collect();
-    assert!(whats.starts_with(&["begins", "forks", "begins", "gone"]), "{whats:?}");
-    assert_eq!(turns[1]["child_pid"], turns[2]["pid"]);
+    let turn = |what: &str, number: usize| {
+        turns.iter().filter(|turn| turn["what"] == what).nth(number).expect("a turn")
+    };
+    let child = &turn("forks", 0)["child_pid"];
+    assert!(child.is_u64() && *child == turn("begins", 1)["pid"], "{turns:#?}");
+    assert_eq!(turn("gone", 0)["pid"], *child);
 }
 
 #[test]

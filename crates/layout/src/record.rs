@@ -524,7 +524,10 @@ mod tests {
             }
         }
         assert!(short > 100_000);
-        assert_eq!(Coder { time: 9, address: 0 }.encode_short(Kind::Free, 5, 0, 16, &mut [0; 40]), 4);
+        assert_eq!(
+            Coder { time: 9, address: 0 }.encode_short(Kind::Free, 5, 0, 16, &mut [0; 40]),
+            4
+        );
         assert_eq!((skim(&[1]), skim(&[0, 0]), skim(&[15, 0])), (None, None, None));
     }
 

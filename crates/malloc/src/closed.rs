@@ -210,9 +210,8 @@ pub(crate) fn memalign_sampled(align: usize, request: usize) -> usize {
     if serves(request) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: this thread's cache; this function stands in the section of the fast paths.
-        let pointer = unsafe {
-            counting(cache, request, |cache| memalign_closed(cache, align, request))
-        };
+        let pointer =
+            unsafe { counting(cache, request, |cache| memalign_closed(cache, align, request)) };
         if pointer != 0 {
             return pointer;
         }

@@ -140,11 +140,7 @@ pub fn write_calls<const N: usize>(calls: [(Kind, usize, usize); N], ordered: bo
 /// [`Coder::encode`], for the few records that need it.
 #[cold]
 #[inline(never)]
-fn encode(
-    mut coder: Coder,
-    record: Record,
-    out: &mut [u8; RECORD_ROOM_BYTES],
-) -> (Coder, usize) {
+fn encode(mut coder: Coder, record: Record, out: &mut [u8; RECORD_ROOM_BYTES]) -> (Coder, usize) {
     let length = coder.encode(record, out);
     (coder, length)
 }

@@ -91,7 +91,10 @@ impl<W: Write> Sink for Timeline<W> {
             });
             return self.instant(row, &args);
         }
-        if matches!(row.event, "thread_start" | "thread_end" | "fork" | "process_end" | "process_gone") {
+        if matches!(
+            row.event,
+            "thread_start" | "thread_end" | "fork" | "process_end" | "process_gone"
+        ) {
             return self.instant(row, &json!({}));
         }
         Ok(())

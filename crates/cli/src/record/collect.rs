@@ -229,10 +229,8 @@ impl<'a> Collector<'a> {
         let part = match unpack::count(&bytes).filter(|_| whole) {
             Some(records) => {
                 let start = known.coder;
-                known.coder = Coder {
-                    time: head.time.load(Relaxed),
-                    address: head.address.load(Relaxed),
-                };
+                known.coder =
+                    Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
                 Part::new(records, start, known.coder, bytes)
             }
             None => unpack(&mut known.coder, bytes, &mut blobs),
