@@ -53,7 +53,10 @@ pub fn of_survey(survey: &Survey) -> u8 {
         }
         (_, Depth::Partial) => {
             crate::complain(match survey.origin.source {
-                Source::Process => "a heap changed under the walk, or is damaged",
+                Source::Process => {
+                    "a heap changed under the walk, or is damaged; with --consistent the process \
+                     stands still"
+                }
                 Source::Core => {
                     "a heap could not be walked to its end: it is damaged, or the core is cut"
                 }

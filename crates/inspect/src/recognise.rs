@@ -89,13 +89,20 @@ pub fn recognise(files: Files<'_>, maps: &[Mapping], memory: &Memory<'_>) -> Rec
     let replacement = REPLACEMENTS.iter().find(|(file, _)| {
         maps.iter().any(|mapping| mapping.executable && mapping.file_name().starts_with(file))
     });
+    let glibc = glibc(files, maps, memory);
     if let Some((_, name)) = replacement
         && found.ours.is_none()
     {
-        found.other = Some((*name).to_owned());
-        return found;
+        if !glibc.as_ref().is_ok_and(|(glibc, _)| is_used(glibc, memory)) {
+            found.other = Some((*name).to_owned());
+            return found;
+        }
+        // It stands behind the C library in the order of search, or was loaded later.
+        found.notes.push(format!(
+            "{name} is loaded too, but malloc is glibc's: what it has is other anonymous memory"
+        ));
     }
-    match glibc(files, maps, memory) {
+    match glibc {
         Ok((glibc, note)) => {
             found.glibc = Some(glibc);
             found.notes.extend(note);
@@ -162,6 +169,14 @@ fn glibc(
         From::Memory(why) => Some(format!("the C library is read from the core: {why}")),
     };
     Ok((Glibc { table, found, parameters, tls_offsets }, note))
+}
+
+/// Whether anything was ever asked of it: under a replacement nothing is.
+fn is_used(glibc: &Glibc, memory: &Memory<'_>) -> bool {
+    let arena = glibc.found.and_then(|found| {
+        crate::glibc::arena::read(memory, &glibc.table, found.main_arena, true, 0)
+    });
+    arena.is_some_and(|arena| arena.system_bytes > 0)
 }
 
 /// The resident parts of `spans`, neighbours joined: what a bent core says of a library's data may

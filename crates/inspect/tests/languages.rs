@@ -46,12 +46,30 @@ fn compiled(compiler: &str, arguments: &[&str], file: &str, name: &str) -> Optio
     made(command, name)
 }
 
+/// What `malloc_trim`, called inside, returns is what was predicted.
+fn check_trim(what: &str, target: &mut Target, before: &Survey) {
+    target.tell("trim");
+    let after = look(target);
+    let (predicted, measured) = (before.trim_gain(), before.rss.saturating_sub(after.rss));
+    println!("{what}: predicted {predicted}, measured {measured}");
+    assert!(predicted > 1 << 20, "{what}: {predicted}");
+    // A page or two is the trim's own: code that it runs for the first time.
+    let slack = predicted / 100 + 4 * 4096;
+    assert!(predicted.abs_diff(measured) <= slack, "{what}: {predicted} against {measured}");
+}
+
+/// On ours without purging, so that a trim has something to return.
+fn on_ours() -> Option<[(&'static str, &'static str); 3]> {
+    let library = library().and_then(Path::to_str)?;
+    Some([("LD_PRELOAD", library), ("HEAPWISE_PURGE", "0"), ("HEAPWISE_PURGE_HELPER", "0")])
+}
+
 /// On glibc, and on ours.
 fn check(program: &Path) {
-    let ours = library().and_then(Path::to_str).map(|library| [("LD_PRELOAD", library)]);
+    let ours = on_ours();
     let none: &[(&str, &str)] = &[];
     for environment in [Some(none), ours.as_ref().map(|ours| &ours[..])].into_iter().flatten() {
-        let target = Target::run(&mut Command::new(program), environment);
+        let mut target = Target::run(&mut Command::new(program), environment);
         let seen = look(&target);
         let what = format!("{} {environment:?}", program.display());
         let is_ours = matches!(seen.allocator, Allocator::Heapwise);
@@ -69,6 +87,7 @@ fn check(program: &Path) {
         // The runtime has some of its own: C++'s reserve for exceptions is 72 KiB.
         assert!((0..=64).contains(&more), "{what}: {more}");
         assert!((0..=96 << 10).contains(&more_bytes), "{what}: {more_bytes}");
+        check_trim(&what, &mut target, &seen);
     }
 }
 
@@ -87,7 +106,10 @@ fn what_collections_of_rust_hold_is_found_live() {
 
 /// Holds a third of its strings, and says what CPython itself counts.
 const PYTHON: &str = "\
-import os, re, sys, tempfile
+import ctypes, os, re, sys, tempfile
+trim = ctypes.CDLL(None).malloc_trim
+large = [bytes(600 + i % 900) for i in range(10000)]
+large = large[::50]
 held = [str(i) for i in range(200000)]
 held = held[::3]
 file = tempfile.TemporaryFile()
@@ -102,7 +124,9 @@ def told(line):
     return int(found.group(1).replace(',', '')) if found else 0
 used, free = told('bytes in allocated blocks'), told('bytes in available blocks')
 print(f'live={len(held)} arenas={told(\"arenas allocated current\")} used={used} free={free}', flush=True)
-input()
+while os.read(0, 100):
+    trim(0)
+    os.write(1, b'trimmed=1\\n')
 ";
 
 /// Every python3 that starts: of the path, and of pyenv.
@@ -127,7 +151,7 @@ fn what_pymalloc_has_is_told_as_it_counts_itself() {
     if pythons.is_empty() {
         eprintln!("skipped: no python3");
     }
-    let ours = library().and_then(Path::to_str).map(|library| [("LD_PRELOAD", library)]);
+    let ours = on_ours();
     for python in pythons {
         let run = |malloc, environment: &[(&str, &str)]| {
             let mut command = Command::new(&python);
@@ -137,7 +161,7 @@ fn what_pymalloc_has_is_told_as_it_counts_itself() {
         };
         let none: &[(&str, &str)] = &[];
         for environment in [Some(none), ours.as_ref().map(|ours| &ours[..])].into_iter().flatten() {
-            let (seen, target) = run("pymalloc", environment);
+            let (seen, mut target) = run("pymalloc", environment);
             let what = format!("{} {environment:?}", python.display());
             assert_eq!((seen.depth, seen.account.tally[Row::Unattributed]), (Depth::Whole, 0));
             let runtime = seen.runtimes.first().unwrap_or_else(|| panic!("{what}: no runtime"));
@@ -155,6 +179,7 @@ fn what_pymalloc_has_is_told_as_it_counts_itself() {
             let held = pools.used + pools.free + pools.empty;
             // Heads come to it; what was never touched of the newest pools is not resident.
             assert!(held.abs_diff(runtime.heap()) < runtime.heap() / 10, "{what}");
+            check_trim(&what, &mut target, &seen);
         }
         // Asked to, it keeps them on malloc's heap, each a chunk.
         let (seen, _target) = run("malloc", &[]);
@@ -192,6 +217,23 @@ fn preloaded_allocators_are_named() {
         let library = library.to_str().expect("a plain path");
         is_named(&Target::run(&mut Command::new(&program), &[("LD_PRELOAD", library)]), name);
     }
+}
+
+#[test]
+fn an_allocator_that_is_loaded_but_not_asked_does_not_hide_glibcs() {
+    let Some(program) = compiled("cc", &[], "plain.c", "plain-second") else { return };
+    let libraries = ["libc.so.6", "libjemalloc.so.2"]
+        .map(|file| Path::new("/usr/lib/x86_64-linux-gnu").join(file));
+    if !libraries.iter().all(|library| library.exists()) {
+        eprintln!("skipped: no jemalloc");
+        return;
+    }
+    let both =
+        libraries.map(|library| library.to_str().expect("a plain path").to_owned()).join(":");
+    let seen = look(&Target::run(&mut Command::new(&program), &[("LD_PRELOAD", &both)]));
+    assert!(matches!(seen.allocator, Allocator::Glibc(_)), "{:?}", seen.allocator);
+    assert!(seen.notes.iter().any(|note| note.starts_with("jemalloc is loaded too")));
+    assert!(seen.account.tally[Row::LiveUser] > 2000 * 1000);
 }
 
 #[test]

@@ -1,14 +1,24 @@
 //! What to do about a situation: the gain of a trim, the setting to change, the command to run next.
 
 use heapwise_inspect::runtimes::Language;
-use heapwise_inspect::verdict::Situation;
+use heapwise_inspect::verdict::{Situation, Verdict};
 use heapwise_inspect::{Allocator, Row, Survey};
 
 use crate::target::{Kind, Look, quoted};
 use crate::units::bytes;
 
-/// Each a line.
-pub fn actions(situation: &Situation, look: &Look) -> Vec<String> {
+/// What to do about the verdict, each a line: all about what explains most, the first thing about
+/// what else is so.
+pub fn of(verdict: &Verdict, look: &Look) -> Vec<String> {
+    let mut lines = actions(&verdict.main, look);
+    for also in &verdict.also {
+        let first = actions(also, look).into_iter().next();
+        lines.extend(first.filter(|line| !lines.contains(line)));
+    }
+    lines
+}
+
+fn actions(situation: &Situation, look: &Look) -> Vec<String> {
     let Look { seen: survey, typed, kind } = look;
     let ours = matches!(survey.allocator, Allocator::Heapwise);
     let mut lines = Vec::new();
@@ -125,7 +135,6 @@ fn setting_for_kept(survey: &Survey) -> String {
     }
 }
 
-/// The command that would run it on our heap, where the command line is known.
 /// Whether a program on this allocator takes a preloaded library for glibc.
 fn can_preload(allocator: &str) -> bool {
     !["a statically linked", "musl", "the Go runtime"]
@@ -133,14 +142,26 @@ fn can_preload(allocator: &str) -> bool {
         .any(|other| allocator.starts_with(other))
 }
 
+/// The command that would run it on our heap, as far as the command line is known.
 fn run_on_ours(survey: &Survey, why: &str) -> Option<String> {
     const MOST: usize = 200;
-    let words: Vec<String> =
-        survey.origin.command.iter().map(|word| quoted(word.as_ref())).collect();
-    let line = words.join(" ");
-    // A program may have written something else over its arguments.
-    let is_plain = !line.is_empty() && line.len() <= MOST && !line.contains(char::is_control);
-    is_plain.then(|| format!("or on our heap, {why}: heapwise run -- {line}"))
+    let command = &survey.origin.command;
+    let words: Vec<String> = command.iter().map(|word| quoted(word.as_ref())).collect();
+    let mut line = words.join(" ");
+    // A program may have written something else over its arguments, like "redis-server *:6379".
+    let program = command.first().map(String::as_str).unwrap_or_default();
+    let is_its_own = !program.is_empty()
+        && !program.contains(char::is_whitespace)
+        && !command[1..].iter().any(String::is_empty)
+        && !line.contains(char::is_control);
+    if !is_its_own || line.len() > MOST {
+        let file = &survey.origin.executable;
+        if file.is_empty() {
+            return None;
+        }
+        line = format!("{} …", quoted(file.as_ref()));
+    }
+    Some(format!("or on our heap, {why}: heapwise run -- {line}"))
 }
 
 fn of_runtime(language: Language, kind: Kind) -> Vec<&'static str> {

@@ -35,7 +35,7 @@ pub fn object(look: &Look, verdict: &Verdict, shown: Shown) -> Value {
         "verdict": {
             "situation": verdict.main.name(),
             "text": words::sentence(&verdict.main, survey),
-            "actions": advice::actions(&verdict.main, look),
+            "actions": advice::of(verdict, look),
             "also": verdict.also.iter().map(|also| json!({
                 "situation": also.name(),
                 "text": words::sentence(also, survey),

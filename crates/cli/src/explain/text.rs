@@ -26,7 +26,7 @@ const BROKEN_LISTED: usize = 5;
 /// So many allocation sites are.
 const SITES_LISTED: usize = 10;
 /// Width of a line of words.
-const WIDTH: usize = 98;
+const WIDTH: usize = 80;
 
 /// Writes all of it.
 pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write) -> io::Result<()> {
@@ -52,7 +52,7 @@ pub fn write(look: &Look, verdict: &Verdict, shown: Shown, out: &mut impl Write)
             writeln!(out, "{line}")?;
         }
     }
-    for action in advice::actions(&verdict.main, look) {
+    for action in advice::of(verdict, look) {
         writeln!(out, "{ACTION}→{ACTION:#} {action}")?;
     }
     writeln!(out)?;

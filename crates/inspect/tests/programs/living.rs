@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 unsafe extern "C" {
     fn malloc_usable_size(block: *mut u8) -> usize;
+    fn malloc_trim(pad: usize) -> i32;
 }
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -45,6 +46,10 @@ fn main() {
     let mut names: Vec<Option<String>> = (0..20000).map(|i| Some("x".repeat(10 + i % 300))).collect();
     names.iter_mut().step_by(3).for_each(|name| *name = None);
     let rows: Vec<Box<[u64]>> = (0..500).map(|i| vec![i; i as usize * 7 % 900 + 1].into()).collect();
+    let mut large: Vec<Vec<u8>> = (0..4000).map(|i| vec![1; 1000 + i % 500]).collect();
+    for (_, block) in large.iter_mut().enumerate().filter(|(i, _)| i % 50 != 0) {
+        *block = Vec::new();
+    }
     let mut output = std::io::stdout();
     output.write_all(b"").unwrap();
     let (mut line, mut length) = ([0; 64], 0);
@@ -56,6 +61,12 @@ fn main() {
     }
     line[length] = b'\n';
     output.write_all(&line[..=length]).unwrap();
-    let _ = std::io::stdin().read(&mut line);
-    drop((names, rows));
+    // Whatever is typed asks for a trim.
+    let mut input = std::io::stdin();
+    while input.read(&mut line).is_ok_and(|length| length > 0) {
+        // SAFETY: it only gives free memory back.
+        unsafe { malloc_trim(0) };
+        output.write_all(b"trimmed=1\n").unwrap();
+    }
+    drop((names, rows, large));
 }

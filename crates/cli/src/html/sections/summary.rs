@@ -22,7 +22,7 @@ pub fn section(document: &Document<'_>) -> Option<Section> {
             @for also in &verdict.also { p { (words::sentence(also, seen)) } }
         }
         ul.actions {
-            @for action in advice::actions(&verdict.main, document.look) { li { (action) } }
+            @for action in advice::of(verdict, document.look) { li { (action) } }
         }
         @if let Some(why) = limits(document) { p.warning role="note" { (why) } }
         dl.tiles {
