@@ -1,8 +1,9 @@
 //! One moment of a process: what must be read while it stands, and where its memory is read from then.
 //!
 //! ```text
-//! stop all ─► mappings, pages, counters, threads ─► copy made?  yes ─► let all go ─► look at the copy
-//!                                                               no  ─► look ─► let all go
+//! stop all ─► mappings, counters, threads ─► copy made?  yes ─► pages of files ─► let all go
+//!                                                                ─► the copy's pages ─► look at it
+//!                                                        no  ─► pages ─► look ─► let all go
 //! ```
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::process::figures::{self, Figures};
 use crate::process::frozen::{Copy, Places, Refusal};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Memory;
-use crate::process::pages::Pages;
+use crate::process::pages::{Pages, Run};
 use crate::process::stopped::{Stopped, in_own_thread};
 use crate::process::threads::{self, Thread};
 use crate::span::Span;
@@ -34,6 +35,14 @@ pub struct Moment {
     copy: Option<(u32, Vec<Span>)>,
 }
 
+/// What of a process a copy does not tell.
+struct Beside {
+    /// Memory that it does not have.
+    lacking: Vec<Span>,
+    /// Resident pages of that, and of files and shared memory; none where all pages were taken.
+    runs: Option<Vec<Run>>,
+}
+
 /// Mappings that change while they are read are read again, at most so often.
 const ATTEMPTS: usize = 4;
 /// Where a copy is refused for what passes, so often in all.
@@ -48,21 +57,76 @@ impl Moment {
     /// # Errors
     /// No such process, no permission.
     pub fn take(pid: u32, page_bytes: usize) -> Result<Self, Error> {
-        let (maps, pages) = resident(pid, page_bytes)?;
-        let figures = Figures::read(pid, page_bytes)?;
+        // Each walks all pages.
+        let (both, figures) = std::thread::scope(|scope| {
+            let figures = scope.spawn(|| Figures::read(pid, page_bytes));
+            let both = resident(pid, page_bytes);
+            (both, figures.join().unwrap_or_else(|_| Figures::counters(pid, page_bytes)))
+        });
+        let ((maps, pages), figures) = (both?, figures?);
         Ok(Self { pid, maps, pages, figures, threads: threads::list(pid), copy: None })
     }
 
-    /// The same of a process that stands still.
+    /// The same of a process that stands still, without its pages; `copy` has most of them.
     fn take_quickly(pid: u32, page_bytes: usize) -> Result<Self, Error> {
-        let (maps, pages) = resident(pid, page_bytes)?;
-        let figures = if pages.total() <= MOST_WALKED_TWICE {
-            Figures::read(pid, page_bytes)?
-        } else {
-            let huge = pages.huge_anonymous();
-            Figures { anon_huge: huge, ..Figures::counters(pid, page_bytes)? }
-        };
-        Ok(Self { pid, maps, pages, figures, threads: threads::list(pid), copy: None })
+        let counters = Figures::counters(pid, page_bytes)?;
+        let is_small = counters.rss_statm <= MOST_WALKED_TWICE;
+        let figures = if is_small { Figures::read(pid, page_bytes)? } else { counters };
+        let pages = Pages::from_runs(page_bytes, Vec::new(), true);
+        let threads = threads::list(pid);
+        Ok(Self { pid, maps: maps::of(pid)?, pages, figures, threads, copy: None })
+    }
+
+    /// The pages, of a process that stands still.
+    fn take_pages(&mut self) -> Result<(), Error> {
+        let page_bytes = self.pages.page_bytes();
+        (self.maps, self.pages) = resident(self.pid, page_bytes)?;
+        self.note_huge_pages();
+        Ok(())
+    }
+
+    /// While it stands: what of its pages a copy does not have. A copy has those of anonymous memory.
+    fn take_pages_beside(&mut self, copy: &Copy) -> Result<Beside, Error> {
+        let lacking = copy.lacks(&self.maps)?;
+        let is_beside =
+            |mapping: &&Mapping| !mapping.is_copied_whole() || lacking.contains(&mapping.span);
+        let mut spans: Vec<Span> = Vec::new();
+        for span in self.maps.iter().filter(is_beside).map(|mapping| mapping.span) {
+            match spans.last_mut() {
+                Some(last) if last.end == span.start => last.end = span.end,
+                _ => spans.push(span),
+            }
+        }
+        let runs = Pages::runs_of(self.pid, &spans)?;
+        if runs.is_none() {
+            // A kernel that tells all or nothing.
+            self.take_pages()?;
+        }
+        Ok(Beside { lacking, runs })
+    }
+
+    /// The rest of the pages, from the copy.
+    fn add_pages_of(&mut self, copy: u32, beside: Beside) -> Result<(), Error> {
+        let page_bytes = self.pages.page_bytes();
+        if let Some(runs) = beside.runs {
+            let is_in_copy = |mapping: &&Mapping| {
+                mapping.is_copied_whole() && !beside.lacking.contains(&mapping.span)
+            };
+            let spans: Vec<Span> =
+                self.maps.iter().filter(is_in_copy).map(|mapping| mapping.span).collect();
+            let more = Pages::runs_of(copy, &spans)?.unwrap_or_default();
+            let pages = Pages::joined(page_bytes, runs, more);
+            self.pages = pages.without(&hugetlb(self.pid, &self.maps, page_bytes)?);
+            self.note_huge_pages();
+        }
+        self.copy = Some((copy, beside.lacking));
+        Ok(())
+    }
+
+    fn note_huge_pages(&mut self) {
+        if self.figures.rss_rollup.is_none() {
+            self.figures.anon_huge = self.pages.huge_anonymous();
+        }
     }
 
     /// Its memory, for pages that are those of the moment.
@@ -89,19 +153,16 @@ pub fn of_one_moment<T: Send>(
 ) -> Result<(T, Duration, PauseFor), Error> {
     in_own_thread(|| {
         // Before the stop: it takes some milliseconds.
-        let places = maps::of(pid).and_then(|maps| {
-            let pages = Pages::of(pid, &maps, page_bytes)?;
-            Ok(Places::find(pid, &maps, &pages))
-        })?;
-        let mut before = Duration::ZERO;
+        let places = Places::find(pid, &maps::of(pid)?, page_bytes);
+        let mut stood = Duration::ZERO;
         let mut attempt = 1;
-        let (mut moment, mut copy, pause) = loop {
+        let (mut moment, mut copy, beside, pause) = loop {
             let mut stopped = Stopped::stop(pid)?;
-            let moment = Moment::take_quickly(pid, page_bytes)?;
+            let mut moment = Moment::take_quickly(pid, page_bytes)?;
             let made = match places.clone() {
                 Some(places) => {
-                    let of_now = (&moment.maps[..], &moment.pages);
-                    Copy::make(pid, stopped.tracees(), places, of_now, &moment.figures)
+                    let (maps, figures) = (&moment.maps, &moment.figures);
+                    Copy::make(pid, stopped.tracees(), places, maps, figures)
                 }
                 None => {
                     let why = "no code of it is known that could ask for one".into();
@@ -109,21 +170,24 @@ pub fn of_one_moment<T: Send>(
                 }
             };
             match made {
-                Ok(copy) => break (moment, copy, before + stopped.release()),
+                Ok(copy) => {
+                    let beside = moment.take_pages_beside(&copy);
+                    break (moment, copy, beside, stood + stopped.release());
+                }
                 Err(Refusal { passes: true, .. }) if attempt < COPY_ATTEMPTS => {
-                    before += stopped.release();
+                    stood += stopped.release();
                     attempt += 1;
                     std::thread::sleep(NEXT_ATTEMPT);
                 }
                 Err(Refusal { why, .. }) => {
+                    moment.take_pages()?;
                     let seen = look(moment)?;
-                    return Ok((seen, before + stopped.release(), PauseFor::Look { why }));
+                    return Ok((seen, stood + stopped.release(), PauseFor::Look { why }));
                 }
             }
         };
         let seen = copy.hold().map_err(|error| lost(&copy, error)).and_then(|()| {
-            let lacking = copy.lacks(&moment.maps, &moment.pages)?;
-            moment.copy = Some((copy.pid(), lacking));
+            moment.add_pages_of(copy.pid(), beside?)?;
             look(moment)
         });
         let pause_for = PauseFor::Copy {

@@ -11,6 +11,7 @@
 
 use heapwise_layout::walk::{Read, Stretch, WalkError};
 
+use crate::heap::parts::{Stop, Walker};
 use crate::heap::{Kind, Piece};
 
 /// What only lists can tell; all in address order.
@@ -24,15 +25,24 @@ pub struct Lists<'a> {
     pub metadata: &'a [usize],
 }
 
-/// How a walk ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// At the top.
-    Top,
-    /// Behind fenceposts that end here.
-    Fence(usize),
-    /// At the end of the stretch.
-    End,
+/// A stretch, and what only lists tell about its chunks.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunks<'a> {
+    /// Where they are; the walk may begin at any of them.
+    pub stretch: Stretch,
+    /// The lists.
+    pub lists: Lists<'a>,
+}
+
+impl Walker for Chunks<'_> {
+    fn walk(
+        &self,
+        memory: &impl Read,
+        start: usize,
+        visit: impl FnMut(Piece) -> bool,
+    ) -> Result<Stop, WalkError> {
+        walk(memory, &self.lists, Stretch { start, ..self.stretch }, visit)
+    }
 }
 
 const PREV_IN_USE: u64 = 1;
@@ -55,6 +65,31 @@ impl Lists<'_> {
             Kind::Live
         }
     }
+
+    /// The first chunk of a list above `chunk`.
+    fn next_above(&self, chunk: usize) -> usize {
+        let next =
+            |list: &[usize]| list.get(list.partition_point(|&other| other <= chunk)).copied();
+        let all = [self.fast, self.cached, self.metadata].into_iter().filter_map(next);
+        all.min().unwrap_or(usize::MAX)
+    }
+}
+
+/// The lists while a walk goes up past their chunks.
+struct Ascent<'a> {
+    lists: &'a Lists<'a>,
+    next: usize,
+}
+
+impl Ascent<'_> {
+    #[inline]
+    fn kind(&mut self, chunk: usize) -> Kind {
+        if chunk < self.next {
+            return Kind::Live;
+        }
+        self.next = self.lists.next_above(chunk);
+        self.lists.kind(chunk)
+    }
 }
 
 /// A header as it may stand in a heap: its size, without flags; 0 closes a heap.
@@ -63,7 +98,7 @@ fn size_of(header: u64) -> Option<usize> {
     plain.then_some((header & !0xf) as usize)
 }
 
-/// Visits every chunk of `stretch` in address order. O(chunks).
+/// Visits every chunk of `stretch` in address order, until `visit` returns false. O(chunks).
 ///
 /// # Errors
 /// The first chunk whose header cannot be read or cannot be a chunk's.
@@ -71,7 +106,7 @@ pub fn walk(
     memory: &impl Read,
     lists: &Lists<'_>,
     stretch: Stretch,
-    mut visit: impl FnMut(Piece),
+    mut visit: impl FnMut(Piece) -> bool,
 ) -> Result<Stop, WalkError> {
     let Stretch { start, end, top } = stretch;
     let read = |chunk: usize| {
@@ -84,6 +119,7 @@ pub fn walk(
         return Ok(Stop::End);
     }
     let mut header = read(chunk)?;
+    let mut ascent = Ascent { lists, next: 0 };
     loop {
         let bytes = size_of(header).ok_or(WalkError::BadSize(chunk))?;
         let room = end - chunk;
@@ -91,20 +127,23 @@ pub fn walk(
             if bytes < FENCEPOST || bytes > room {
                 return Err(WalkError::BadSize(chunk));
             }
-            visit(Piece { address: chunk, bytes, kind: Kind::Top });
-            return Ok(Stop::Top);
+            let goes_on = visit(Piece { address: chunk, bytes, kind: Kind::Top });
+            return Ok(if goes_on { Stop::Top } else { Stop::Visitor });
         }
         let is_fence = bytes == FENCEPOST || bytes == 0 && fenced;
         if !is_fence && (bytes < MIN_CHUNK || bytes > room) || room < FENCEPOST {
             // A closed heap whose old top was too small for a chunk ends in a bare 0.
             if bytes == 0 && room == FENCEPOST {
-                visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost });
-                return Ok(Stop::Fence(end));
+                let goes_on =
+                    visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost });
+                return Ok(if goes_on { Stop::Fence(end) } else { Stop::Visitor });
             }
             return Err(WalkError::BadSize(chunk));
         }
         if is_fence {
-            visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost });
+            if !visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost }) {
+                return Ok(Stop::Visitor);
+            }
             let next = chunk + FENCEPOST;
             if fenced || next >= end {
                 return Ok(Stop::Fence(next));
@@ -120,13 +159,15 @@ pub fn walk(
         }
         let next = chunk + bytes;
         if next >= end {
-            visit(Piece { address: chunk, bytes, kind: lists.kind(chunk) });
-            return Ok(Stop::End);
+            let goes_on = visit(Piece { address: chunk, bytes, kind: ascent.kind(chunk) });
+            return Ok(if goes_on { Stop::End } else { Stop::Visitor });
         }
         let next_header = read(next);
         let is_free = next_header.is_ok_and(|header| header & PREV_IN_USE == 0);
-        let kind = if is_free { Kind::Free } else { lists.kind(chunk) };
-        visit(Piece { address: chunk, bytes, kind });
+        let kind = if is_free { Kind::Free } else { ascent.kind(chunk) };
+        if !visit(Piece { address: chunk, bytes, kind }) {
+            return Ok(Stop::Visitor);
+        }
         chunk = next;
         header = next_header?;
     }
@@ -199,7 +240,10 @@ mod tests {
         let lists = Lists { fast: &[0x1090], cached: &[0x1020], metadata: &[] };
         let mut seen = Vec::new();
         let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x10b0 };
-        let stop = walk(&memory, &lists, stretch, |piece| seen.push((piece.address, piece.kind)));
+        let stop = walk(&memory, &lists, stretch, |piece| {
+            seen.push((piece.address, piece.kind));
+            true
+        });
         use Kind::*;
         assert_eq!(stop, Ok(Stop::Top));
         assert_eq!(
@@ -220,7 +264,7 @@ mod tests {
             (0x1148, 0xec0 | 1),
         ]);
         let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x1140 };
-        let stop = walk(&memory, &Lists::default(), stretch, |_| ());
+        let stop = walk(&memory, &Lists::default(), stretch, |_| true);
         assert_eq!(stop, Ok(Stop::Fence(0x1040)));
         assert_eq!(find_stretch(&memory, 0x1040, 0x2000, 0x1140), Some(0x1100));
         assert_eq!(find_stretch(&memory, 0x1160, 0x2000, 0x1140), None);
@@ -231,7 +275,7 @@ mod tests {
         for header in [0, 0x18, 0x20 | 2, 1 << 50, 0x9000] {
             let memory = image(&[(0x1008, header)]);
             let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x1f00 };
-            let stop = walk(&memory, &Lists::default(), stretch, |_| ());
+            let stop = walk(&memory, &Lists::default(), stretch, |_| true);
             assert_eq!(stop, Err(WalkError::BadSize(0x1000)), "{header:#x}");
         }
     }

@@ -1,17 +1,18 @@
 //! All of glibc's heaps: arenas, thread caches, mapped chunks.
 
-use heapwise_layout::walk::{Stretch, WalkError};
+use heapwise_layout::walk::Stretch;
 
 use super::arena::{self, Arena, HEAP_BYTES};
-use super::heap::{self, Lists, Stop};
+use super::heap::{self, Chunks, Lists};
 use super::locate::{self, Found, Parameters};
 use super::mapped;
 use super::tcache::{self, Cache};
 use super::version::Table;
+use crate::heap::Kind;
+use crate::heap::parts::{self, Stop, Task, Walker};
 use crate::heap::rings::Rings;
 use crate::heap::scan::{Count, Rules, TopRule};
-use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, Surveyor, What};
-use crate::heap::{Kind, Piece};
+use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, What, finish};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Image;
 use crate::process::threads::Thread;
@@ -49,13 +50,6 @@ const LEFT_OF_TOP: usize = 33;
 const SIZE_MASK: u64 = !7;
 const HEADER_FLAGS: u64 = 7;
 const PREV_IN_USE: u64 = 1;
-
-/// What a walk over an arena passes by.
-enum Event {
-    Begin(Place),
-    Piece(Piece),
-    End(Option<WalkError>),
-}
 
 impl<M: Image> Ground<'_, M> {
     /// Walks everything; `None` if the ring of arenas does not close any more.
@@ -144,13 +138,15 @@ impl<M: Image> Ground<'_, M> {
     fn search_caches(&self, arenas: &[Arena], caches: &mut Vec<Cache>) {
         let mut candidates = Vec::new();
         for arena in arenas {
-            self.walk_arena(arena, &Lists::default(), &mut |event| {
-                if let Event::Piece(piece) = event
-                    && piece.kind == Kind::Live
-                    && piece.bytes == self.table.tcache.chunk_bytes
-                {
-                    candidates.push(piece.address + 16);
-                }
+            self.each_stretch(arena, &mut |place| {
+                let walker = Self::walker(arena, place, &Lists::default());
+                let stop = walker.walk(self.memory, place.first, |piece| {
+                    if piece.kind == Kind::Live && piece.bytes == self.table.tcache.chunk_bytes {
+                        candidates.push(piece.address + 16);
+                    }
+                    true
+                });
+                stop.ok()
             });
         }
         for pointer in candidates {
@@ -215,24 +211,18 @@ impl<M: Image> Ground<'_, M> {
         claims: &mut Vec<Claim>,
     ) {
         let pages = self.memory.pages();
-        let mut current = None;
-        self.walk_arena(arena, lists, &mut |event| match event {
-            Event::Begin(place) => {
-                let rules = self.rules(arena, place.end);
-                let surveyor = Surveyor::new(self.memory, pages, rules, place, self.paint);
-                current = Some((surveyor, place));
-            }
-            Event::Piece(piece) => {
-                if let Some((surveyor, _)) = &mut current {
-                    surveyor.visit(piece);
-                }
-            }
-            Event::End(broken) => {
-                if let Some((surveyor, place)) = current.take() {
-                    surveyor.finish(pages, broken, summary, claims, place.first);
-                }
-            }
+        self.each_stretch(arena, &mut |place| {
+            let walker = Self::walker(arena, place, lists);
+            let task = Task { place, rules: self.rules(arena, place.end), paint: self.paint };
+            let walked = parts::survey(self.memory, &walker, task);
+            finish(pages, place, &walked, summary, claims);
+            walked.outcome.ok()
         });
+    }
+
+    fn walker<'l>(arena: &Arena, place: Place, lists: &Lists<'l>) -> Chunks<'l> {
+        let stretch = Stretch { start: place.first, end: place.end, top: arena.top };
+        Chunks { stretch, lists: *lists }
     }
 
     /// What is resident behind the ends of a secondary arena's heaps: parts of huge pages, or what
@@ -261,37 +251,23 @@ impl<M: Image> Ground<'_, M> {
         }
     }
 
-    fn walk_arena(&self, arena: &Arena, lists: &Lists<'_>, tell: &mut impl FnMut(Event)) {
+    /// Calls `walk` with every stretch of an arena; it returns how the walk over it ended.
+    fn each_stretch(&self, arena: &Arena, walk: &mut impl FnMut(Place) -> Option<Stop>) {
         if arena.top == (arena.address + self.table.bins).wrapping_sub(16) {
             // Nothing was ever cut from it.
         } else if arena.is_main {
-            self.walk_main(arena, lists, tell);
+            self.each_main_stretch(arena, walk);
         } else {
             let huge = self.parameters.map_or(0, |parameters| parameters.huge_page_bytes);
             let heaps = arena::heaps(self.memory, &self.table, arena, huge).unwrap_or_default();
             for heap in heaps {
-                let place = Place { base: heap.span.start, first: heap.first, end: heap.span.end };
-                self.walk_stretch(arena, lists, place, tell);
+                walk(Place { base: heap.span.start, first: heap.first, end: heap.span.end });
             }
         }
     }
 
-    fn walk_stretch(
-        &self,
-        arena: &Arena,
-        lists: &Lists<'_>,
-        place: Place,
-        tell: &mut impl FnMut(Event),
-    ) -> Option<Stop> {
-        let stretch = Stretch { start: place.first, end: place.end, top: arena.top };
-        tell(Event::Begin(place));
-        let outcome = heap::walk(self.memory, lists, stretch, |piece| tell(Event::Piece(piece)));
-        tell(Event::End(outcome.err()));
-        outcome.ok()
-    }
-
     /// The break, stretch by stretch, then mappings that stand in for it.
-    fn walk_main(&self, arena: &Arena, lists: &Lists<'_>, tell: &mut impl FnMut(Event)) {
+    fn each_main_stretch(&self, arena: &Arena, walk: &mut impl FnMut(Place) -> Option<Stop>) {
         let breaks = self.breaks();
         for span in &breaks {
             let base = self.parameters.map(|parameters| parameters.sbrk_base);
@@ -304,40 +280,35 @@ impl<M: Image> Ground<'_, M> {
             });
             while let Some((first, base)) = next.take() {
                 let place = Place { base, first, end: span.end };
-                if let Some(Stop::Fence(end)) = self.walk_stretch(arena, lists, place, tell) {
+                if let Some(Stop::Fence(end)) = walk(place) {
                     next = heap::find_stretch(self.memory, end, span.end, arena.top)
                         .map(|first| (first, first));
                 }
             }
         }
         if arena.non_contiguous || !breaks.iter().any(|span| span.contains(arena.top)) {
-            self.walk_mapped_stretches(arena, lists, tell);
+            self.each_mapped_stretch(arena, walk);
         }
     }
 
     /// Where the break could not grow, glibc cuts mappings of 1 MiB and more into chunks.
-    fn walk_mapped_stretches(
-        &self,
-        arena: &Arena,
-        lists: &Lists<'_>,
-        tell: &mut impl FnMut(Event),
-    ) {
+    fn each_mapped_stretch(&self, arena: &Arena, walk: &mut impl FnMut(Place) -> Option<Stop>) {
         let accept = |at: usize, (before, header): (u64, u64), end: usize| {
             if before != 0 || header & HEADER_FLAGS != PREV_IN_USE {
                 return None;
             }
             let stretch = Stretch { start: at, end, top: arena.top };
             let (mut reached, mut chunks) = (at, 0);
-            let stop = heap::walk(self.memory, lists, stretch, |piece| {
+            let stop = heap::walk(self.memory, &Lists::default(), stretch, |piece| {
                 reached = piece.end();
                 chunks += 1;
+                true
             });
             let whole = matches!(stop, Ok(Stop::Top | Stop::Fence(_))) && chunks > 1;
             whole.then(|| Span::new(at, reached))
         };
         for span in mapped::find_heads(self.memory, self.maps, self.taken, accept) {
-            let place = Place { base: span.start, first: span.start, end: span.end };
-            self.walk_stretch(arena, lists, place, tell);
+            walk(Place { base: span.start, first: span.start, end: span.end });
         }
     }
 

@@ -55,11 +55,11 @@ impl Default for Classes {
 }
 
 impl Classes {
-    /// Counts a chunk. O(1).
-    pub fn add(&mut self, chunk_bytes: usize) {
+    /// Counts chunks of one size. O(1).
+    pub fn add(&mut self, chunk_bytes: usize, chunks: usize) {
         let count = &mut self.0[bin_index(chunk_bytes)];
-        count.chunks += 1;
-        count.bytes += chunk_bytes;
+        count.chunks += chunks;
+        count.bytes += chunk_bytes * chunks;
     }
 
     /// Counts all of `other`.
@@ -125,7 +125,7 @@ mod tests {
     fn what_is_counted_comes_back() {
         let mut classes = Classes::default();
         for bytes in [32, 32, 48, 5000, 1 << 30] {
-            classes.add(bytes);
+            classes.add(bytes, 1);
         }
         let counts: Vec<_> =
             classes.filled().map(|(_, count)| (count.chunks, count.bytes)).collect();

@@ -15,10 +15,12 @@ use crate::wire;
 
 pub mod classes;
 pub mod paint;
+pub mod parts;
 pub mod pins;
 pub mod rings;
 pub mod scan;
 pub mod summary;
+pub mod sums;
 
 /// What a piece of a heap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -119,6 +119,15 @@ impl Painting {
         }
     }
 
+    /// Adds a painting of another part of the same span, page by page.
+    pub fn merge(&mut self, other: &Self) {
+        for (own, more) in self.pages.iter_mut().zip(&other.pages) {
+            own.live += more.live;
+            own.cached += more.cached;
+            own.free += more.free;
+        }
+    }
+
     /// The state of every page, in order.
     #[must_use]
     pub fn states(&self, resident: &Pages) -> Picture {

@@ -6,17 +6,20 @@
 //! The trim model: free neighbours are one chunk (after `malloc_consolidate`,
 //! or after our flush), and of each the whole pages behind its bookkeeping go.
 
+use heapwise_layout::header::ALIGNMENT;
 use heapwise_layout::walk::Read;
-use serde::{Deserialize, Serialize};
 
-use super::classes::Classes;
 use super::paint::Painting;
-use super::pins::{Holder, Pin, Pins};
-use super::{KINDS, Kind, Piece};
+use super::pins::{Holder, Pin};
+pub use super::sums::{Count, Hole};
+use super::sums::{SMALL, Sums};
+use super::{Kind, Piece};
 use crate::process::pages::Pages;
 use crate::span::{Span, page_down, page_up};
-use crate::tally::{Row, Tally};
-use crate::wire;
+use crate::tally::Row;
+
+/// A chunk's header word.
+const HEADER_WORD: usize = 8;
 
 /// What a trim does to the top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,50 +43,13 @@ pub struct Rules {
     pub top: TopRule,
 }
 
-/// Chunks and their bytes, resident or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    /// How many.
-    #[serde(deserialize_with = "wire::figure")]
-    pub chunks: usize,
-    /// Their sizes together.
-    #[serde(deserialize_with = "wire::figure")]
-    pub bytes: usize,
-}
-
-/// The largest free stretch, and what lies above it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hole {
-    /// Its addresses.
-    pub span: Span,
-    /// Resident bytes of it.
-    #[serde(deserialize_with = "wire::figure")]
-    pub resident: usize,
-    /// Live and cached chunks above it in the same stretch.
-    pub above: Count,
-}
-
-/// The sums so far.
+/// A walk's sums while it goes on.
 pub struct Scan<'a, M: Read> {
     memory: &'a M,
     pages: &'a Pages,
     rules: Rules,
-    /// Resident bytes by row.
-    pub tally: Tally,
-    /// Chunks by kind, in the order of [`KINDS`].
-    pub counts: [Count; KINDS.len()],
-    /// Live chunks by size class.
-    pub classes: Classes,
-    /// Resident bytes that a trim would return.
-    pub trim_gain: usize,
-    /// The largest pins.
-    pub pins: Pins,
-    /// The largest free stretch.
-    pub hole: Hole,
-    /// The top chunk.
-    pub top: Span,
-    /// The picture, if wanted.
-    pub painting: Option<Painting>,
+    /// What it comes to so far, without the run of live chunks at its end.
+    sums: Sums,
     stretch_end: usize,
     /// Free and fast chunks in a row.
     free_run: Span,
@@ -92,6 +58,30 @@ pub struct Scan<'a, M: Read> {
     /// What would be one free chunk after consolidation.
     trim_run: Span,
     holder: Option<Holder>,
+    calm: Calm,
+    /// Three chunks below this are less than a page.
+    small: usize,
+    /// Resident pages in a row around the last chunk that was asked about.
+    resident_run: Span,
+}
+
+/// Small live chunks, small free ones between them, all resident: most of most heaps. A chunk of
+/// them with what is free around it is less than a page, so nothing is pinned and nothing trimmed,
+/// and they are counted together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calm {
+    /// A chunk that ends here or below may be one more of them; 0 if the last chunk was none.
+    to: usize,
+    /// Where the first one begins, and the last one ends.
+    start: usize,
+    end: usize,
+    /// The last live one; none yet if it has no size.
+    last: Span,
+    /// Where what is free before that begins, and what is free behind it.
+    before: usize,
+    behind: usize,
+    live: usize,
+    free: Count,
 }
 
 impl<'a, M: Read> Scan<'a, M> {
@@ -102,41 +92,116 @@ impl<'a, M: Read> Scan<'a, M> {
             memory,
             pages,
             rules,
-            tally: Tally::default(),
-            counts: [Count::default(); KINDS.len()],
-            classes: Classes::default(),
-            trim_gain: 0,
-            pins: Pins::default(),
-            hole: Hole::default(),
-            top: Span::default(),
-            painting: None,
+            sums: Sums::default(),
             stretch_end: usize::MAX,
             free_run: Span::default(),
             fast_in_run: Vec::new(),
             trim_run: Span::default(),
             holder: None,
+            calm: Calm::default(),
+            small: (pages.page_bytes() / 4).min(SMALL),
+            resident_run: Span::default(),
         }
     }
 
-    /// Chunks of one kind.
-    #[must_use]
-    pub fn count(&self, kind: Kind) -> Count {
-        self.counts[kind as usize]
+    /// Paints a picture of `span`, too.
+    pub fn paint(&mut self, span: Span) {
+        self.sums.painting = Some(Painting::new(span, self.pages.page_bytes()));
     }
 
     /// Takes the next piece, right behind the last one.
+    #[inline]
     pub fn push(&mut self, piece: Piece) {
-        let count = &mut self.counts[piece.kind as usize];
+        let calm = &mut self.calm;
+        if piece.end() <= calm.to && piece.bytes < self.small {
+            if piece.kind == Kind::Live {
+                calm.live += 1;
+                self.sums.small[piece.bytes / ALIGNMENT] += 1;
+                calm.before = calm.behind;
+                calm.last = Span { start: piece.address, end: piece.end() };
+                calm.behind = piece.end();
+                calm.end = piece.end();
+                return;
+            }
+            if piece.kind == Kind::Free
+                && calm.behind == piece.address
+                && piece.bytes <= self.sums.hole.span.bytes()
+            {
+                calm.free.chunks += 1;
+                calm.free.bytes += piece.bytes;
+                calm.end = piece.end();
+                return;
+            }
+        }
+        self.push_any(piece);
+    }
+
+    fn push_any(&mut self, piece: Piece) {
+        self.close_calm();
+        let count = &mut self.sums.counts[piece.kind as usize];
         count.chunks += 1;
         count.bytes += piece.bytes;
         if piece.kind == Kind::Live {
-            self.classes.add(piece.bytes);
+            self.sums.count_live(piece.bytes);
         }
-        if let Some(painting) = &mut self.painting {
+        if let Some(painting) = &mut self.sums.painting {
             painting.add(piece);
         }
         self.push_rows(piece);
         self.push_trim(piece);
+        self.open_calm(piece);
+    }
+
+    fn open_calm(&mut self, piece: Piece) {
+        let is_small =
+            |holder: Holder| piece.bytes < self.small && holder.before.bytes() < self.small;
+        // A picture wants each free chunk for itself.
+        let is_painted = self.sums.painting.is_some();
+        if piece.kind != Kind::Live || is_painted || !self.holder.is_some_and(is_small) {
+            return;
+        }
+        let end = piece.end();
+        if !self.resident_run.contains(end) {
+            let run = self.pages.runs_in(Span::new(end, end.saturating_add(1))).next();
+            self.resident_run = run
+                .map_or(Span::default(), |run| Span::new(end, self.pages.run_end(run.span.start)));
+        }
+        // From its header on it must be resident as far as it reaches into the next chunk.
+        let to = self.resident_run.end.min(self.stretch_end).saturating_sub(8);
+        if to > end {
+            self.calm = Calm { to, start: end, end, behind: end, ..Calm::default() };
+        }
+    }
+
+    fn close_calm(&mut self) {
+        let calm = std::mem::take(&mut self.calm);
+        if calm.end == calm.start {
+            return;
+        }
+        let live = calm.end - calm.start - calm.free.bytes;
+        let headers = calm.live * HEADER_WORD;
+        for (kind, chunks, bytes) in
+            [(Kind::Live, calm.live, live), (Kind::Free, calm.free.chunks, calm.free.bytes)]
+        {
+            self.sums.counts[kind as usize].chunks += chunks;
+            self.sums.counts[kind as usize].bytes += bytes;
+        }
+        self.sums.hole.above.chunks += calm.live;
+        self.sums.hole.above.bytes += live;
+        // The last free chunk may go on: its row comes with its end.
+        let open = Span::new(calm.behind, calm.end);
+        self.sums.tally[Row::Headers] += headers;
+        self.sums.tally[Row::LiveUser] += live - headers;
+        self.sums.tally[Row::FreePinned] += calm.free.bytes - open.bytes();
+        if calm.last.bytes() > 0 {
+            let (address, bytes) = (calm.last.start, calm.last.bytes());
+            let piece = Piece { address, bytes, kind: Kind::Live };
+            self.holder = Some(Holder { piece, before: Span::new(calm.before, address) });
+        }
+        if open.bytes() > 0 {
+            self.free_run = open;
+            self.trim_run = open;
+        }
     }
 
     /// Pieces up to `end` follow: the last one has no neighbour to lend it a word.
@@ -146,11 +211,28 @@ impl<'a, M: Read> Scan<'a, M> {
 
     /// The stretch of chunks ends here; another may follow elsewhere.
     pub fn end_stretch(&mut self) {
+        self.close_calm();
         self.close_free_run();
         let after = self.trim_run;
         self.evaluate_holder(after, false);
         self.close_trim_run();
         self.holder = None;
+    }
+
+    /// Whether another scan may go on from here, the next chunk being live, as if it were the
+    /// first: the last chunk is no part of something free.
+    #[must_use]
+    pub fn may_be_parted(&mut self) -> bool {
+        self.close_calm();
+        self.free_run.bytes() == 0 && self.trim_run.bytes() == 0
+    }
+
+    /// What it comes to, the stretch being ended.
+    #[must_use]
+    pub fn into_sums(mut self) -> Sums {
+        self.close_calm();
+        self.sums.settle();
+        self.sums
     }
 
     /// From the header on: `prev_size` is the neighbour's.
@@ -180,25 +262,25 @@ impl<'a, M: Read> Scan<'a, M> {
         match piece.kind {
             Kind::Live => {
                 let header = self.resident(piece.address + 8, piece.address + 16);
-                self.tally[Row::Headers] += header;
-                self.tally[Row::LiveUser] += resident - header;
-                self.hole.above.chunks += 1;
-                self.hole.above.bytes += piece.bytes;
+                self.sums.tally[Row::Headers] += header;
+                self.sums.tally[Row::LiveUser] += resident - header;
+                self.sums.hole.above.chunks += 1;
+                self.sums.hole.above.bytes += piece.bytes;
             }
             Kind::Cached => {
-                self.tally[Row::ThreadCaches] += resident;
-                self.hole.above.chunks += 1;
-                self.hole.above.bytes += piece.bytes;
+                self.sums.tally[Row::ThreadCaches] += resident;
+                self.sums.hole.above.chunks += 1;
+                self.sums.hole.above.bytes += piece.bytes;
             }
             Kind::Top => {
-                self.top = Span::new(piece.address, piece.end());
+                self.sums.top = Span::new(piece.address, piece.end());
                 let page_bytes = self.pages.page_bytes();
                 let interior = Span::new(piece.address + 32, piece.end()).whole_pages(page_bytes);
                 let excess = self.zero_in_huge_pages(interior);
-                self.tally[Row::HugeExcess] += excess;
-                self.tally[Row::Top] += resident - excess;
+                self.sums.tally[Row::HugeExcess] += excess;
+                self.sums.tally[Row::Top] += resident - excess;
             }
-            _ => self.tally[Row::AllocatorMetadata] += resident,
+            _ => self.sums.tally[Row::AllocatorMetadata] += resident,
         }
     }
 
@@ -210,17 +292,17 @@ impl<'a, M: Read> Scan<'a, M> {
         }
         let interior = self.interior(run);
         let whole = self.pages.resident(interior);
-        let excess = self.zero_in_huge_pages(interior);
+        let excess = if whole > 0 { self.zero_in_huge_pages(interior) } else { 0 };
         let outside =
             |span: Span| self.pages.resident(span) - self.pages.resident(span.overlap(interior));
         let fast: usize = fast.into_iter().map(outside).sum();
         let all = self.resident(run.start + 8, run.end + 8);
-        self.tally[Row::HugeExcess] += excess;
-        self.tally[Row::FreeWholePages] += whole - excess;
-        self.tally[Row::Fastbins] += fast;
-        self.tally[Row::FreePinned] += all - whole - fast;
-        if run.bytes() > self.hole.span.bytes() {
-            self.hole = Hole { span: run, resident: whole, above: Count::default() };
+        self.sums.tally[Row::HugeExcess] += excess;
+        self.sums.tally[Row::FreeWholePages] += whole - excess;
+        self.sums.tally[Row::Fastbins] += fast;
+        self.sums.tally[Row::FreePinned] += all - whole - fast;
+        if run.bytes() > self.sums.hole.span.bytes() {
+            self.sums.hole = Hole { span: run, resident: whole, above: Count::default() };
         }
     }
 
@@ -249,7 +331,7 @@ impl<'a, M: Read> Scan<'a, M> {
             self.evaluate_holder(top, true);
             self.holder = None;
             self.trim_run = Span::default();
-            self.trim_gain += self.pages.resident(self.trimmed_of_top(top));
+            self.sums.trim_gain += self.pages.resident(self.trimmed_of_top(top));
             return;
         }
         let before = if adjoins { self.trim_run } else { Span::new(piece.address, piece.address) };
@@ -262,7 +344,7 @@ impl<'a, M: Read> Scan<'a, M> {
     fn close_trim_run(&mut self) {
         let run = std::mem::take(&mut self.trim_run);
         if run.bytes() > 0 {
-            self.trim_gain += self.pages.resident(self.interior(run));
+            self.sums.trim_gain += self.pages.resident(self.interior(run));
         }
     }
 
@@ -301,7 +383,7 @@ impl<'a, M: Read> Scan<'a, M> {
         let apart = gain(holder.before, false) + gain(after, is_top);
         let own = self.resident_of(holder.piece);
         let held_bytes = gain(joined, below_top).saturating_sub(apart + own);
-        self.pins.offer(Pin { piece: holder.piece, held_bytes, below_top });
+        self.sums.pins.offer(Pin { piece: holder.piece, held_bytes, below_top });
     }
 
     /// Bytes of all-zero pages of `span` that are parts of huge pages.
@@ -324,6 +406,7 @@ impl<'a, M: Read> Scan<'a, M> {
 mod tests {
     use super::*;
     use crate::process::pages::Run;
+    use crate::tally::Tally;
 
     struct Nothing;
     impl Read for Nothing {
@@ -346,9 +429,10 @@ mod tests {
             address += bytes;
         }
         scan.end_stretch();
+        let sums = scan.into_sums();
         let expected = pages.resident(Span::new(0x10008, address));
-        assert_eq!(scan.tally.sum(), expected, "rows sum to what is resident");
-        (scan.tally, scan.trim_gain, scan.pins.largest().to_vec())
+        assert_eq!(sums.tally.sum(), expected, "rows sum to what is resident");
+        (sums.tally, sums.trim_gain, sums.pins.largest().to_vec())
     }
 
     const GLIBC: Rules =
@@ -392,6 +476,64 @@ mod tests {
         assert_eq!(tally[Row::ThreadCaches], 0x2000);
         assert_eq!(tally[Row::FreeWholePages], 0x1000);
         assert_eq!(gain, 0x3000 + 0x2000);
+    }
+
+    /// Chunks counted together come to what they come to one by one, and parts to the whole.
+    #[test]
+    fn short_cuts_change_no_sum() {
+        let mut state = 7u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            (state >> 33) % below
+        };
+        for round in 0..300 {
+            let mut pieces = Vec::new();
+            let (mut address, mut last) = (0x10000, Kind::Free);
+            while address < 0x10000 + 0x20000 {
+                use Kind::*;
+                let kinds = [Live, Live, Live, Free, Free, Cached, Fast, Metadata];
+                let kind = kinds[random(kinds.len() as u64) as usize];
+                let kind = if (kind, last) == (Free, Free) { Live } else { kind };
+                let most = [4, 20, 100, 700][random(4) as usize];
+                let bytes = 32 + 16 * random(most) as usize;
+                pieces.push(Piece { address, bytes, kind });
+                (address, last) = (address + bytes, kind);
+            }
+            pieces.push(Piece { address, bytes: 0x3000, kind: Kind::Top });
+            let mut runs = Vec::new();
+            let mut at = 0x10000;
+            while at < address + 0x4000 {
+                let end = at + 4096 * (1 + random(9) as usize);
+                runs.push(Run { span: Span::new(at, end), of_file: false, huge: false });
+                at = end + 4096 * (random(4) / 3) as usize;
+            }
+            let pages = Pages::from_runs(4096, runs, true);
+            let walk = |pieces: &[Piece], one_by_one: bool| {
+                let mut scan = Scan::new(&Nothing, &pages, GLIBC);
+                scan.begin_stretch(address + 0x3000);
+                for &piece in pieces {
+                    if one_by_one {
+                        scan.calm.to = 0;
+                    }
+                    scan.push(piece);
+                }
+                let may_be_parted = scan.may_be_parted();
+                scan.end_stretch();
+                (scan.into_sums(), may_be_parted)
+            };
+            let told = |sums: &Sums| {
+                let pins: Vec<Pin> = sums.pins.largest().to_vec();
+                (sums.tally, sums.counts, sums.classes.clone(), sums.trim_gain, sums.hole, pins)
+            };
+            let plain = walk(&pieces, true).0;
+            assert_eq!(told(&walk(&pieces, false).0), told(&plain), "round {round}");
+            let middle = pieces.len() / 2;
+            let (mut first, may_be_parted) = walk(&pieces[..middle], false);
+            if may_be_parted && pieces[middle].kind == Kind::Live {
+                first.append(&walk(&pieces[middle..], false).0);
+                assert_eq!(told(&first), told(&plain), "round {round}, in parts");
+            }
+        }
     }
 
     #[test]

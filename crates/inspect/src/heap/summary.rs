@@ -1,14 +1,15 @@
 //! What a walk leaves behind: arenas, their heaps, and claims on resident pages.
 
-use heapwise_layout::walk::{Read, WalkError};
+use heapwise_layout::walk::WalkError;
 use serde::{Deserialize, Serialize};
 
 use super::classes::Classes;
-use super::paint::{Painting, Picture};
+use super::paint::Picture;
+use super::parts::Walked;
 use super::pins::Pins;
 use super::rings::Bin;
-use super::scan::{Count, Hole, Rules, Scan};
-use super::{KINDS, Kind, Piece};
+use super::scan::{Count, Hole};
+use super::{KINDS, Kind};
 use crate::process::pages::Pages;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
@@ -141,15 +142,6 @@ pub struct Heaps {
     pub flaws: usize,
 }
 
-/// A stretch while it is walked.
-pub struct Surveyor<'a, M: Read> {
-    /// The sums.
-    pub scan: Scan<'a, M>,
-    base: usize,
-    end: usize,
-    reached: usize,
-}
-
 /// Where a stretch stands.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -161,59 +153,39 @@ pub struct Place {
     pub end: usize,
 }
 
-impl<'a, M: Read> Surveyor<'a, M> {
-    /// Begins a stretch.
-    #[must_use]
-    pub fn new(memory: &'a M, pages: &'a Pages, rules: Rules, place: Place, paint: bool) -> Self {
-        let mut scan = Scan::new(memory, pages, rules);
-        scan.begin_stretch(place.end);
-        if paint {
-            scan.painting =
-                Some(Painting::new(Span::new(place.base, place.end), pages.page_bytes()));
-        }
-        Self { scan, base: place.base, end: place.end, reached: place.first }
-    }
+/// Adds a stretch that was walked to its arena and to the claims.
+pub fn finish(
+    pages: &Pages,
+    place: Place,
+    walked: &Walked,
+    arena: &mut ArenaSummary,
+    claims: &mut Vec<Claim>,
+) {
+    let Walked { sums, reached, outcome } = walked;
+    let broken = outcome.err();
+    let counted_to = reached.saturating_add(8).min(place.end);
+    let claimed_to = if broken.is_some() { place.end } else { counted_to };
+    let head = pages.resident(Span::new(place.base, (place.first + 8).min(place.end)));
+    let mut tally = sums.tally;
+    tally[Row::AllocatorMetadata] += head;
+    tally[Row::Unattributed] += pages.resident(Span::new(counted_to, claimed_to));
+    let span = Span::new(place.base, claimed_to);
 
-    /// The next chunk.
-    pub fn visit(&mut self, piece: Piece) {
-        self.reached = piece.end();
-        self.scan.push(piece);
+    arena.tally.add(&tally);
+    for (own, more) in arena.counts.iter_mut().zip(sums.counts) {
+        own.chunks += more.chunks;
+        own.bytes += more.bytes;
     }
-
-    /// Ends the stretch and adds it to its arena and to the claims.
-    pub fn finish(
-        mut self,
-        pages: &Pages,
-        broken: Option<WalkError>,
-        arena: &mut ArenaSummary,
-        claims: &mut Vec<Claim>,
-        first: usize,
-    ) {
-        self.scan.end_stretch();
-        let counted_to = self.reached.saturating_add(8).min(self.end);
-        let claimed_to = if broken.is_some() { self.end } else { counted_to };
-        let head = pages.resident(Span::new(self.base, (first + 8).min(self.end)));
-        let mut tally = self.scan.tally;
-        tally[Row::AllocatorMetadata] += head;
-        tally[Row::Unattributed] += pages.resident(Span::new(counted_to, claimed_to));
-        let span = Span::new(self.base, claimed_to);
-
-        arena.tally.add(&tally);
-        for (own, more) in arena.counts.iter_mut().zip(self.scan.counts) {
-            own.chunks += more.chunks;
-            own.bytes += more.bytes;
-        }
-        arena.classes.merge(&self.scan.classes);
-        arena.trim_gain += self.scan.trim_gain;
-        arena.pins.merge(&self.scan.pins);
-        if self.scan.hole.resident >= arena.hole.resident {
-            arena.hole = self.scan.hole;
-        }
-        if self.scan.top.bytes() > 0 {
-            arena.top = self.scan.top;
-        }
-        let states = self.scan.painting.as_ref().map(|p| p.states(pages)).unwrap_or_default();
-        arena.heaps.push(HeapSummary { span, tally, broken, states });
-        claims.push(Claim { span, tally, what: What::Heap(arena.index) });
+    arena.classes.merge(&sums.classes);
+    arena.trim_gain += sums.trim_gain;
+    arena.pins.merge(&sums.pins);
+    if sums.hole.resident >= arena.hole.resident {
+        arena.hole = sums.hole;
     }
+    if sums.top.bytes() > 0 {
+        arena.top = sums.top;
+    }
+    let states = sums.painting.as_ref().map(|p| p.states(pages)).unwrap_or_default();
+    arena.heaps.push(HeapSummary { span, tally, broken, states });
+    claims.push(Claim { span, tally, what: What::Heap(arena.index) });
 }

@@ -11,9 +11,9 @@ use heapwise_layout::state::{
 };
 use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
 
+use crate::heap::parts::{Stop, Walker};
 use crate::heap::scan::Count;
 use crate::heap::{Kind, Piece};
-use crate::span::Span;
 
 /// What an arena's head says.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +70,14 @@ pub struct ThreadCache {
     pub bins: Vec<Count>,
     /// On the way to other arenas.
     pub outboxes: Count,
+}
+
+impl Arena {
+    /// Address of the first cache at `address` or above.
+    fn cache_above(&self, address: usize) -> usize {
+        let all = self.caches.iter().map(|cache| cache.address);
+        all.filter(|&cache| cache >= address).min().unwrap_or(usize::MAX)
+    }
 }
 
 impl ThreadCache {
@@ -236,38 +244,70 @@ fn follow(
     count
 }
 
-/// Walks a heap of an arena. O(chunks).
-///
-/// # Errors
-/// The first chunk that cannot be one.
-pub fn walk_heap(
-    memory: &impl Read,
-    arena: &Arena,
-    heap: &Heap,
-    mut visit: impl FnMut(Piece),
-) -> Result<(), WalkError> {
-    let stretch = Stretch { start: heap.first, end: heap.end, top: arena.top };
-    walk(memory, stretch, |visited| {
-        visit(Piece {
-            address: visited.chunk,
-            bytes: visited.header.size(),
-            kind: kind_of(arena, &visited),
-        });
-        true
-    })
+/// The chunks of a heap of an arena.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunks<'a> {
+    arena: &'a Arena,
+    heap: &'a Heap,
+    /// A trim takes the fenceposts of this heap back into the top.
+    opens: bool,
 }
 
-fn kind_of(arena: &Arena, visited: &Visited) -> Kind {
-    let chunk = Span::new(visited.chunk, visited.chunk + visited.header.size());
-    match visited.state {
-        ChunkState::Live if arena.caches.iter().any(|cache| chunk.contains(cache.address)) => {
-            Kind::Metadata
+impl<'a> Chunks<'a> {
+    /// Those of `heap`; with `opens` as they are once its fenceposts are top again.
+    #[must_use]
+    pub fn of(arena: &'a Arena, heap: &'a Heap, opens: bool) -> Self {
+        Self { arena, heap, opens }
+    }
+
+    fn kind(&self, visited: &Visited, next_cache: &mut usize) -> Kind {
+        match visited.state {
+            ChunkState::Live => {
+                let end = visited.chunk + visited.header.size();
+                if *next_cache < visited.chunk {
+                    *next_cache = self.arena.cache_above(visited.chunk);
+                }
+                if *next_cache < end { Kind::Metadata } else { Kind::Live }
+            }
+            ChunkState::InTransit if self.arena.fast.binary_search(&visited.chunk).is_ok() => {
+                Kind::Fast
+            }
+            ChunkState::InTransit => Kind::Cached,
+            ChunkState::Free => Kind::Free,
+            ChunkState::Top => Kind::Top,
+            ChunkState::Fencepost => Kind::Fencepost,
         }
-        ChunkState::Live => Kind::Live,
-        ChunkState::InTransit if arena.fast.binary_search(&visited.chunk).is_ok() => Kind::Fast,
-        ChunkState::InTransit => Kind::Cached,
-        ChunkState::Free => Kind::Free,
-        ChunkState::Top => Kind::Top,
-        ChunkState::Fencepost => Kind::Fencepost,
+    }
+}
+
+impl Walker for Chunks<'_> {
+    fn walk(
+        &self,
+        memory: &impl Read,
+        start: usize,
+        mut visit: impl FnMut(Piece) -> bool,
+    ) -> Result<Stop, WalkError> {
+        let stretch = Stretch { start, end: self.heap.end, top: self.arena.top };
+        let mut goes_on = true;
+        let mut next_cache = 0;
+        walk(memory, stretch, |visited| {
+            let (address, bytes) = (visited.chunk, visited.header.size());
+            let kind = match visited.state {
+                ChunkState::Live if address + bytes <= next_cache => Kind::Live,
+                ChunkState::Free => Kind::Free,
+                _ => self.kind(&visited, &mut next_cache),
+            };
+            let mut piece = Piece { address, bytes, kind };
+            if kind == Kind::Fencepost && self.opens {
+                // Above a fence that becomes part of the top again, nothing else lies.
+                if address != self.heap.fence {
+                    return true;
+                }
+                piece = Piece { address, bytes: self.heap.end - address, kind: Kind::Top };
+            }
+            goes_on = visit(piece);
+            goes_on
+        })?;
+        Ok(if goes_on { Stop::End } else { Stop::Visitor })
     }
 }

@@ -1,12 +1,13 @@
 //! All of our heaps: arenas, caches, mapped chunks, tables.
 
-use super::arena::{self, Arena, Heap, class_bytes};
+use super::arena::{self, Arena, Chunks, Heap, class_bytes};
 use super::mapped;
 use super::root::Root;
+use crate::heap::Kind;
+use crate::heap::parts::{self, Task};
 use crate::heap::rings::Rings;
 use crate::heap::scan::{Count, Rules, TopRule};
-use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, Surveyor, What};
-use crate::heap::{Kind, Piece};
+use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, What, finish};
 use crate::process::memory::Image;
 use crate::span::Span;
 use crate::tally::{Row, Tally};
@@ -93,28 +94,16 @@ impl<M: Image> Ground<'_, M> {
     ) -> bool {
         let pages = self.memory.pages();
         let place = Place { base: heap.head, first: heap.first, end: heap.end };
-        let mut surveyor = Surveyor::new(self.memory, pages, RULES, place, self.paint);
-        let mut is_empty = true;
-        let broken = arena::walk_heap(self.memory, arena, heap, |piece| {
-            // Above a fence that becomes part of the top again, nothing else lies.
-            let is_fence = piece.kind == Kind::Fencepost;
-            if is_newest && is_fence && piece.address == heap.fence {
-                let bytes = heap.end - piece.address;
-                surveyor.visit(Piece { address: piece.address, bytes, kind: Kind::Top });
-            } else if !(is_newest && is_fence) {
-                surveyor.visit(piece);
-            }
-            is_empty &= matches!(
-                piece.kind,
-                Kind::Free | Kind::Fast | Kind::Cached | Kind::Top | Kind::Fencepost
-            );
-        })
-        .err();
+        let walker = Chunks::of(arena, heap, is_newest);
+        let task = Task { place, rules: RULES, paint: self.paint };
+        let walked = parts::survey(self.memory, &walker, task);
+        let used = walked.sums.count(Kind::Live).chunks + walked.sums.count(Kind::Metadata).chunks;
+        let is_whole = walked.outcome.is_ok();
         let has_top = heap.first <= arena.top && arena.top < heap.end || is_newest;
         let is_oldest = arena.heaps.last().is_some_and(|last| last.head == heap.head);
-        let goes = is_empty && has_top && !is_oldest && !heap.on_break && broken.is_none();
+        let goes = used == 0 && has_top && !is_oldest && !heap.on_break && is_whole;
         let gain_before = summary.trim_gain;
-        surveyor.finish(pages, broken, summary, claims, heap.first);
+        finish(pages, place, &walked, summary, claims);
         if goes {
             let whole = Span::new(heap.head, heap.head.saturating_add(HEAP_RESERVE));
             summary.trim_gain = gain_before + pages.resident(whole);

@@ -34,6 +34,12 @@ impl Mapping {
         self.inode == 0 && !self.shared && (self.name.is_empty() || self.name.starts_with("[anon:"))
     }
 
+    /// Private memory of no file: what a fork copies page by page.
+    #[must_use]
+    pub fn is_copied_whole(&self) -> bool {
+        self.is_anonymous() || self.is_break() || self.name == "[stack]"
+    }
+
     /// Anonymous, readable and writable.
     #[must_use]
     pub fn is_plain_data(&self) -> bool {

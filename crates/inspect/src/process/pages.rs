@@ -3,7 +3,7 @@
 //! Read before any memory, so that only present pages are ever touched: a read
 //! of an untouched page would map the zero page into the target.
 //!
-//! Two ways to ask the kernel: the `PAGEMAP_SCAN` call (Linux 6.7, 3 ms a GiB,
+//! Two ways to ask the kernel: the `PAGEMAP_SCAN` call (Linux 6.7, 3 to 14 ms a GiB,
 //! tells the zero page apart), else a word a page from `/proc/PID/pagemap`.
 //! A resident page here is one that the kernel counts in the RSS: present, not
 //! the shared zero page, not of hugetlbfs.
@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,14 +33,14 @@ pub struct Run {
     pub huge: bool,
 }
 
-/// The resident pages of a process, in address order.
+/// The resident pages of a process, in address order. A clone shares them; each thread has its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(into = "Listed", try_from = "Listed")]
 pub struct Pages {
     page_bytes: usize,
-    runs: Vec<Run>,
+    runs: Arc<[Run]>,
     /// Resident bytes before each run, and in all.
-    before: Vec<usize>,
+    before: Arc<[usize]>,
     /// The run that was asked about last: walks go upwards.
     cursor: Cell<usize>,
     zero_pages_told: bool,
@@ -146,15 +147,47 @@ impl Pages {
     /// No such process, no permission.
     pub fn of(pid: u32, maps: &[Mapping], page_bytes: usize) -> Result<Self, Error> {
         let file = open(pid, "pagemap")?;
-        match scan(&file) {
-            Ok(runs) => Ok(Self::from_runs(page_bytes, runs, true)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
-                read_words(&file, maps, page_bytes)
-                    .map(|runs| Self::from_runs(page_bytes, runs, false))
-                    .map_err(|error| convert(pid, "pagemap", error))
-            }
+        let mut runs = Vec::new();
+        match scan(&file, Span::new(0, USER_END), &mut runs) {
+            Ok(()) => Ok(Self::from_runs(page_bytes, runs, true)),
+            Err(error) if is_unknown(&error) => read_words(&file, maps, page_bytes)
+                .map(|runs| Self::from_runs(page_bytes, runs, false))
+                .map_err(|error| convert(pid, "pagemap", error)),
             Err(error) => Err(convert(pid, "pagemap", error)),
         }
+    }
+
+    /// Looks at the pages in `spans`, which are in address order, and no others; none on a kernel
+    /// without the call.
+    ///
+    /// # Errors
+    /// No such process, no permission.
+    pub fn runs_of(pid: u32, spans: &[Span]) -> Result<Option<Vec<Run>>, Error> {
+        let file = open(pid, "pagemap")?;
+        let mut runs = Vec::new();
+        for &span in spans {
+            match scan(&file, span, &mut runs) {
+                Ok(()) => {}
+                Err(error) if is_unknown(&error) => return Ok(None),
+                Err(error) => return Err(convert(pid, "pagemap", error)),
+            }
+        }
+        Ok(Some(runs))
+    }
+
+    /// Joins what two looks have found; where they overlap the second one counts for nothing.
+    #[must_use]
+    pub fn joined(page_bytes: usize, mut runs: Vec<Run>, more: Vec<Run>) -> Self {
+        runs.extend(more);
+        runs.sort_by_key(|run| run.span);
+        let mut whole = Vec::with_capacity(runs.len());
+        let mut end = 0;
+        for run in runs {
+            let span = Span::new(run.span.start.max(end), run.span.end);
+            end = end.max(span.end);
+            push(&mut whole, Run { span, ..run });
+        }
+        Self::from_runs(page_bytes, whole, true)
     }
 
     /// Takes a list of runs in address order.
@@ -167,7 +200,13 @@ impl Pages {
             sum += run.span.bytes();
             sum
         }));
-        Self { page_bytes, runs, before, cursor: Cell::new(0), zero_pages_told }
+        Self {
+            page_bytes,
+            runs: runs.into(),
+            before: before.into(),
+            cursor: Cell::new(0),
+            zero_pages_told,
+        }
     }
 
     /// The same without what lies in `spans`, which are in address order: pages of hugetlbfs.
@@ -202,6 +241,9 @@ impl Pages {
     /// The resident bytes of `span`. O(log runs); O(1) where the last question was.
     #[must_use]
     pub fn resident(&self, span: Span) -> usize {
+        if span.bytes() == 0 {
+            return 0;
+        }
         if let Some(run) = self.runs.get(self.cursor.get())
             && run.span.covers(span)
         {
@@ -242,6 +284,12 @@ impl Pages {
             .map(move |run| Run { span: run.span.overlap(span), ..*run })
     }
 
+    /// Where the resident pages in a row from `address` on, which is resident, end.
+    #[must_use]
+    pub fn run_end(&self, address: usize) -> usize {
+        self.runs.get(self.first_behind(address)).map_or(address, |run| run.span.end)
+    }
+
     /// Index of the first run that does not end at or below `address`.
     fn first_behind(&self, address: usize) -> usize {
         self.runs.partition_point(|run| run.span.end <= address)
@@ -260,22 +308,43 @@ fn push(runs: &mut Vec<Run>, run: Run) {
     }
 }
 
-/// Asks for all present pages; ENOTTY before Linux 6.7.
-fn scan(file: &File) -> io::Result<Vec<Run>> {
+/// The kernel does not know the call.
+fn is_unknown(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL))
+}
+
+/// Whether there is a present page in `span`; stops at the first one.
+pub(super) fn has_any(file: &File, span: Span) -> io::Result<bool> {
+    let mut region = Region::default();
+    let mut argument = ScanArgument {
+        max_pages: 1,
+        ..argument_for(span.start as u64, span.end as u64, std::slice::from_mut(&mut region))
+    };
+    // SAFETY: the argument has the size that it names, and `vec` points to one region of ours.
+    let filled = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
+    if filled < 0 { Err(io::Error::last_os_error()) } else { Ok(filled > 0) }
+}
+
+fn argument_for(start: u64, end: u64, regions: &mut [Region]) -> ScanArgument {
+    ScanArgument {
+        size: size_of::<ScanArgument>() as u64,
+        start,
+        end,
+        vec: regions.as_mut_ptr().expose_provenance() as u64,
+        vec_len: regions.len() as u64,
+        category_mask: PAGE_IS_PRESENT,
+        return_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO | PAGE_IS_HUGE,
+        ..ScanArgument::default()
+    }
+}
+
+/// Asks for all present pages of `span`; ENOTTY before Linux 6.7.
+fn scan(file: &File, span: Span, runs: &mut Vec<Run>) -> io::Result<()> {
     let mut regions = vec![Region::default(); SCAN_REGIONS];
-    let mut runs = Vec::new();
-    let mut start = 0;
-    while start < USER_END as u64 {
-        let mut argument = ScanArgument {
-            size: size_of::<ScanArgument>() as u64,
-            start,
-            end: USER_END as u64,
-            vec: regions.as_mut_ptr().expose_provenance() as u64,
-            vec_len: SCAN_REGIONS as u64,
-            category_mask: PAGE_IS_PRESENT,
-            return_mask: PAGE_IS_FILE | PAGE_IS_PFNZERO | PAGE_IS_HUGE,
-            ..ScanArgument::default()
-        };
+    let end = span.end.min(USER_END) as u64;
+    let mut start = span.start as u64;
+    while start < end {
+        let mut argument = argument_for(start, end, &mut regions);
         // SAFETY: the argument has the size that it names, and `vec` points to
         // `vec_len` regions of ours that the kernel may write.
         let filled = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
@@ -285,7 +354,7 @@ fn scan(file: &File) -> io::Result<Vec<Run>> {
         for region in regions.iter().take(filled) {
             if region.categories & PAGE_IS_PFNZERO == 0 {
                 push(
-                    &mut runs,
+                    runs,
                     Run {
                         span: Span::new(region.start as usize, region.end as usize),
                         of_file: region.categories & PAGE_IS_FILE != 0,
@@ -301,7 +370,7 @@ fn scan(file: &File) -> io::Result<Vec<Run>> {
             _ => break,
         }
     }
-    Ok(runs)
+    Ok(())
 }
 
 /// The same from the words of the file, mapping by mapping.
@@ -359,6 +428,17 @@ mod tests {
     }
 
     #[test]
+    fn two_looks_are_joined_and_counted_once() {
+        let pages = Pages::joined(
+            4096,
+            vec![run(0x5000, 0x6000), run(0x9000, 0xb000)],
+            vec![run(0x1000, 0x3000), run(0x6000, 0x7000), run(0xa000, 0xc000)],
+        );
+        assert_eq!(pages.total(), 0x7000);
+        assert_eq!(pages.resident(Span::new(0x9000, 0xc000)), 0x3000);
+    }
+
+    #[test]
     fn many_regions_are_seen_once() {
         const PAGES: usize = 40_000;
         // SAFETY: a fresh mapping of our own.
@@ -378,7 +458,8 @@ mod tests {
             unsafe { start.cast::<u8>().add(page * 4096).write(1) };
         }
         let file = open(std::process::id(), "pagemap").unwrap();
-        let Ok(runs) = scan(&file) else { return };
+        let mut runs = Vec::new();
+        let Ok(()) = scan(&file, Span::new(0, USER_END), &mut runs) else { return };
         assert!(runs.is_sorted_by(|a, b| a.span.end <= b.span.start));
         let span = Span::new(start.addr(), start.addr() + PAGES * 4096);
         assert_eq!(Pages::from_runs(4096, runs, true).resident(span), PAGES / 2 * 4096);
@@ -396,7 +477,8 @@ mod tests {
         let file = open(pid, "pagemap").unwrap();
         let slow = Pages::from_runs(4096, read_words(&file, &maps, 4096).unwrap(), false);
         assert_eq!(slow.resident(span), span.bytes());
-        if let Ok(runs) = scan(&file) {
+        let mut runs = Vec::new();
+        if scan(&file, Span::new(0, USER_END), &mut runs).is_ok() {
             assert_eq!(Pages::from_runs(4096, runs, true).resident(span), span.bytes());
         }
         drop(block);

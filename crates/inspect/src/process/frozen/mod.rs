@@ -23,12 +23,14 @@ use std::time::{Duration, Instant};
 use self::call::{Leadable, Outcome};
 pub use self::places::Places;
 use super::figures::{Figures, faults};
-use super::files::path;
+use super::files::{open, path};
 use super::interrupted::status;
 use super::maps::{self, Mapping};
-use super::pages::Pages;
+use super::pages::{Pages, has_any};
 use super::tracing::{Stop, Tracee};
-use crate::span::Span;
+use crate::error::Error;
+use crate::span::{Span, page_down, page_up};
+use crate::survey::page_bytes;
 
 /// A copy, removed with [`Copy::remove`]; only killed when dropped.
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Copy {
     /// Copies a process all of whose threads stand still, and lets the one that it took be as before;
     /// else why there is none, in words.
     ///
-    /// `maps`, `pages` and `figures` are those of this moment.
+    /// `maps` and `figures` are those of this moment.
     ///
     /// # Errors
     /// Why not.
@@ -97,17 +99,17 @@ impl Copy {
         pid: u32,
         tracees: &mut [Tracee],
         places: Places,
-        (maps, pages): (&[Mapping], &Pages),
+        maps: &[Mapping],
         figures: &Figures,
     ) -> Result<Self, Refusal> {
         if let Some(why) = room::lacks(pid, figures) {
             return Err(Refusal::lasting(why));
         }
-        if !places.hold(pid, maps, pages) {
+        if !places.hold(pid, maps) {
             return Err(Refusal::passing("its code has just changed"));
         }
         let faults_before = faults(pid).unwrap_or(0);
-        let (at, leadable) = choose(pid, tracees, maps, pages)?;
+        let (at, leadable) = choose(pid, tracees, maps)?;
         let tracee = &mut tracees[at];
         let begun = Instant::now();
         let call = (libc::SYS_clone, [Some(libc::CLONE_FILES as u64), None, Some(0), Some(0)]);
@@ -159,19 +161,20 @@ impl Copy {
         faults(self.pid).unwrap_or(0).saturating_sub(self.faults_before)
     }
 
-    /// What of the target's memory it does not have (`MADV_DONTFORK`, `MADV_WIPEONFORK`).
+    /// What of the target's memory it does not have (`MADV_DONTFORK`, `MADV_WIPEONFORK`); the
+    /// target still stands. `maps` are its mappings.
     ///
     /// # Errors
     /// It has ended.
-    pub fn lacks(&self, maps: &[Mapping], pages: &Pages) -> Result<Vec<Span>, crate::Error> {
+    pub fn lacks(&self, maps: &[Mapping]) -> Result<Vec<Span>, Error> {
         let own_maps = maps::of(self.pid())?;
-        let own_pages = Pages::of(self.pid(), &own_maps, pages.page_bytes())?;
+        let (own, target) = (open(self.pid(), "pagemap")?, open(self.pid, "pagemap")?);
         let is_lacking = |mapping: &&Mapping| {
             let span = mapping.span;
             maps::find(&own_maps, span.start).is_none_or(|own| !own.span.covers(span))
-                || mapping.is_anonymous()
-                    && own_pages.resident(span) == 0
-                    && pages.resident(span) > 0
+                || mapping.is_copied_whole()
+                    && !has_any(&own, span).unwrap_or(true)
+                    && has_any(&target, span).unwrap_or(false)
         };
         Ok(maps.iter().filter(is_lacking).map(|mapping| mapping.span).collect())
     }
@@ -232,19 +235,12 @@ impl Copy {
 }
 
 /// The thread to be led: best one that no death of ours could harm, and whose stack is there.
-fn choose(
-    pid: u32,
-    tracees: &[Tracee],
-    maps: &[Mapping],
-    pages: &Pages,
-) -> Result<(usize, Leadable), Refusal> {
+fn choose(pid: u32, tracees: &[Tracee], maps: &[Mapping]) -> Result<(usize, Leadable), Refusal> {
     let mut best: Option<(usize, Leadable)> = None;
     let mut refusal = Refusal::passing("it has no thread that can be stopped");
     let rank = |leadable: &Leadable| {
-        (
-            leadable.by_note || leadable.is_signalled,
-            pages.resident(leadable.room) < leadable.room.bytes(),
-        )
+        let is_there = is_resident(pid, leadable.room);
+        (leadable.by_note || leadable.is_signalled, !is_there)
     };
     for (at, tracee) in tracees.iter().enumerate() {
         match Leadable::examine(pid, tracee, maps)? {
@@ -261,4 +257,12 @@ fn choose(
         }
     }
     best.ok_or(refusal)
+}
+
+/// Whether all of `span` is; no, where the kernel does not tell quickly.
+fn is_resident(pid: u32, span: Span) -> bool {
+    let page_bytes = page_bytes();
+    let pages = Span::new(page_down(span.start, page_bytes), page_up(span.end, page_bytes));
+    let runs = Pages::runs_of(pid, &[pages]).ok().flatten().unwrap_or_default();
+    Pages::from_runs(page_bytes, runs, true).resident(span) == span.bytes()
 }

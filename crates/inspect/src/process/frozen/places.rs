@@ -30,13 +30,15 @@ const MOST_BYTES: usize = 64 << 20;
 impl Places {
     /// Looks for them in what is mapped: the C library first.
     #[must_use]
-    pub fn find(pid: u32, maps: &[Mapping], pages: &Pages) -> Option<Self> {
+    pub fn find(pid: u32, maps: &[Mapping], page_bytes: usize) -> Option<Self> {
         let is_code =
             |mapping: &&Mapping| mapping.executable && !mapping.shared && mapping.inode != 0;
         let mut code: Vec<&Mapping> = maps.iter().filter(is_code).collect();
         code.sort_by_key(|mapping| !mapping.file_name().starts_with("libc"));
         code.into_iter().find_map(|mapping| {
             let bytes = content(pid, mapping)?;
+            let runs = Pages::runs_of(pid, &[mapping.span]).ok().flatten().unwrap_or_default();
+            let pages = &Pages::from_runs(page_bytes, runs, true);
             let place = |pattern: &[u8]| place(&bytes, pattern, mapping.span, pages);
             Some(Self { call: place(CALL)?, back: place(BACK)?, code: mapping.clone() })
         })
@@ -50,10 +52,11 @@ impl Places {
 
     /// Whether they still are what they were, the target standing still: nobody has written there.
     #[must_use]
-    pub fn hold(&self, pid: u32, maps: &[Mapping], pages: &Pages) -> bool {
+    pub fn hold(&self, pid: u32, maps: &[Mapping]) -> bool {
         let holds = |address: usize, pattern: &[u8]| {
             let mut bytes = vec![0; pattern.len()];
-            !is_resident(pages, address, pattern)
+            // What is not there yet comes from the file.
+            !super::is_resident(pid, Span::new(address, address + pattern.len()))
                 || remote::read(pid, address, &mut bytes).is_ok() && bytes == pattern
         };
         self.are_mapped(maps) && holds(self.call, CALL) && holds(self.back, BACK)
@@ -109,10 +112,9 @@ mod tests {
     fn this_process_has_such_places() {
         let pid = std::process::id();
         let maps = maps::of(pid).unwrap();
-        let pages = Pages::of(pid, &maps, 4096).unwrap();
-        let Some(places) = Places::find(pid, &maps, &pages) else { return };
-        assert!(places.hold(pid, &maps, &pages));
+        let Some(places) = Places::find(pid, &maps, 4096) else { return };
+        assert!(places.hold(pid, &maps));
         let elsewhere = Places { call: places.call + 1, ..places };
-        assert!(!elsewhere.hold(pid, &maps, &pages));
+        assert!(!elsewhere.hold(pid, &maps));
     }
 }

@@ -2,7 +2,7 @@
 //! as a walk needs it.
 //!
 //! ```text
-//! dense:   ……│ window │ window │ window │   256 KiB each, the next ones read ahead by a thread
+//! dense:   ……│ window │ window │ window │   256 KiB each, where a walk touches much of them
 //! sparse:  ···│line│······│line│·········   256 bytes each, where a walk leaps from header to header
 //! ```
 //! A walk that touches much of a window gets whole windows: one system call serves some
@@ -10,7 +10,6 @@
 //! jumps about, gets lines. Nothing is stopped: what two reads see may differ, and
 //! callers must bear it. What is kept does not grow with the heap.
 
-mod ahead;
 mod source;
 
 use std::cell::{Cell, RefCell};
@@ -19,8 +18,8 @@ use std::sync::Arc;
 
 use heapwise_layout::walk::Read;
 
-use self::ahead::Ahead;
-use self::source::{Opened, Source};
+pub use self::source::Opened;
+use self::source::Source;
 use super::pages::Pages;
 use crate::corefile::Core;
 use crate::error::Error;
@@ -29,6 +28,8 @@ use crate::span::Span;
 const WINDOW_BYTES: usize = 256 << 10;
 /// Windows kept: a walk and the lists beside it.
 const SLOTS: usize = 16;
+/// A walk alone; what it reads stays in the processor's second cache.
+const TWIN_SLOTS: usize = 2;
 const LINE_BYTES: usize = 256;
 const LINES: usize = 1024;
 /// So many lines of one window cost as much as the whole window.
@@ -38,6 +39,11 @@ const FEW_LINES: usize = 20;
 pub trait Image: Read {
     /// Which pages are resident; only those can be read.
     fn pages(&self) -> &Pages;
+
+    /// The memory that another thread may read as well, if there is such.
+    fn opened(&self) -> Option<Arc<Opened>> {
+        None
+    }
 
     /// The first two words at each address; `None` for what cannot be read. The
     /// addresses are multiples of 16.
@@ -53,23 +59,21 @@ pub struct Memory<'a> {
     pages: &'a Pages,
     /// What can be read: of a live process what is resident.
     readable: &'a Pages,
-    cached: RefCell<Cached>,
+    windows: RefCell<Vec<Window>>,
+    near: Near,
+    course: RefCell<Course>,
     calls: Cell<usize>,
 }
 
-/// What has been read, and how the reading goes.
-struct Cached {
-    windows: Vec<Window>,
+/// How the reading goes, and the lines that were read.
+struct Course {
     lines: Vec<Line>,
-    ahead: Option<Ahead>,
     /// The line that the last word was in.
     line: usize,
     /// The window that it was in, and how often another line of it was asked for.
     base: usize,
     hops: usize,
     is_sparse: bool,
-    /// The last window that was filled.
-    filled: usize,
 }
 
 /// Some of a process's memory.
@@ -78,6 +82,16 @@ struct Window {
     /// Bit `i`: page `i` of the window was read.
     valid: u64,
     bytes: Box<[u8]>,
+}
+
+/// Words of a window that can be had without asking: those around the last one.
+#[derive(Default)]
+struct Near {
+    start: Cell<usize>,
+    words: Cell<usize>,
+    slot: Cell<usize>,
+    /// How many were had.
+    hits: Cell<usize>,
 }
 
 #[derive(Clone)]
@@ -90,24 +104,24 @@ struct Line {
 /// No window or line stands there.
 const NOWHERE: usize = usize::MAX;
 
-impl Cached {
+fn no_windows(slots: usize) -> Vec<Window> {
+    let window =
+        || Window { base: NOWHERE, valid: 0, bytes: vec![0; WINDOW_BYTES].into_boxed_slice() };
+    (0..slots).map(|_| window()).collect()
+}
+
+impl Course {
     fn new() -> Self {
-        let window =
-            || Window { base: NOWHERE, valid: 0, bytes: vec![0; WINDOW_BYTES].into_boxed_slice() };
         Self {
-            windows: (0..SLOTS).map(|_| window()).collect(),
             lines: vec![Line { number: NOWHERE, is_valid: false, bytes: [0; LINE_BYTES] }; LINES],
-            ahead: None,
             line: NOWHERE,
             base: NOWHERE,
             hops: 0,
             is_sparse: true,
-            filled: NOWHERE,
         }
     }
 
     /// Another line is asked for: which way does the walk go?
-    #[inline]
     fn hop(&mut self, base: usize) {
         if base != self.base {
             self.is_sparse = self.hops < FEW_LINES;
@@ -125,7 +139,7 @@ impl<'a> Memory<'a> {
     /// # Errors
     /// No such process, no permission.
     pub fn open(pid: u32, pages: &'a Pages) -> Result<Self, Error> {
-        Ok(Self::new(Source::Process(Arc::new(Opened::of(pid)?)), pages, pages))
+        Ok(Self::new(Source::Process(Arc::new(Opened::of(pid)?)), pages, pages, SLOTS))
     }
 
     /// Memory of `pid` as `copy` has it, a process that has it all but what lies in `lacking`.
@@ -139,18 +153,31 @@ impl<'a> Memory<'a> {
         pages: &'a Pages,
     ) -> Result<Self, Error> {
         let opened = Opened::of(copy)?.beside(pid, lacking)?;
-        Ok(Self::new(Source::Process(Arc::new(opened)), pages, pages))
+        Ok(Self::new(Source::Process(Arc::new(opened)), pages, pages, SLOTS))
     }
 
     /// Memory as a core file has it; `pages` are those of the account.
     #[must_use]
     pub fn of_core(core: &'a Core, pages: &'a Pages) -> Self {
-        Self::new(Source::Core(core), pages, core.held())
+        Self::new(Source::Core(core), pages, core.held(), SLOTS)
     }
 
-    fn new(source: Source<'a>, pages: &'a Pages, readable: &'a Pages) -> Self {
-        let cached = RefCell::new(Cached::new());
-        Self { source, pages, readable, cached, calls: Cell::new(0) }
+    /// The same once more, for a thread that walks straight on.
+    #[must_use]
+    pub fn twin(opened: Arc<Opened>, pages: &'a Pages) -> Self {
+        Self::new(Source::Process(opened), pages, pages, TWIN_SLOTS)
+    }
+
+    fn new(source: Source<'a>, pages: &'a Pages, readable: &'a Pages, slots: usize) -> Self {
+        Self {
+            source,
+            pages,
+            readable,
+            windows: RefCell::new(no_windows(slots)),
+            near: Near::default(),
+            course: RefCell::new(Course::new()),
+            calls: Cell::new(0),
+        }
     }
 
     /// The page state that goes with the memory.
@@ -161,7 +188,10 @@ impl<'a> Memory<'a> {
 
     /// Forgets what was read, for another look.
     pub fn forget(&self) {
-        *self.cached.borrow_mut() = Cached::new();
+        let mut windows = self.windows.borrow_mut();
+        *windows = no_windows(windows.len());
+        *self.course.borrow_mut() = Course::new();
+        self.near.words.set(0);
     }
 
     /// System calls so far that read memory.
@@ -181,31 +211,52 @@ impl<'a> Memory<'a> {
         (got == bytes.len()).then_some(bytes)
     }
 
-    /// Fills a window from its resident pages, or takes it from who reads ahead.
-    fn fill(&self, cached: &mut Cached, base: usize) {
-        let slot = base / WINDOW_BYTES % SLOTS;
-        let is_next = cached.filled.checked_add(WINDOW_BYTES) == Some(base);
-        cached.filled = base;
-        if let Source::Process(opened) = &self.source
-            && is_next
-        {
-            let new = || Ahead::new(opened.clone(), self.pages.page_bytes());
-            let ahead = cached.ahead.get_or_insert_with(new);
-            if let Some(window) = ahead.take(base) {
-                ahead.give_back(std::mem::replace(&mut cached.windows[slot], window));
-            }
-            ahead.ask(base, |base| self.wanted(base));
-            self.calls.set(self.calls.get() + 1);
-            if cached.windows[slot].base == base {
-                return;
-            }
-        }
-        let page_bytes = self.pages.page_bytes();
-        let window = &mut cached.windows[slot];
+    /// Fills a window from its resident pages.
+    fn fill(&self, window: &mut Window, base: usize) {
         let read = |span, into: &mut [u8]| self.source.read(&[span], into);
+        let page_bytes = self.pages.page_bytes();
         window.base = base;
         window.valid = read_window(read, base, &self.wanted(base), page_bytes, &mut window.bytes);
         self.calls.set(self.calls.get() + 1);
+    }
+
+    /// A word that is not near the last one.
+    #[cold]
+    fn far_word(&self, address: usize) -> Option<u64> {
+        if !address.is_multiple_of(8) {
+            return None;
+        }
+        let base = address & !(WINDOW_BYTES - 1);
+        let course = &mut *self.course.borrow_mut();
+        course.hops += self.near.hits.take();
+        let line = address / LINE_BYTES;
+        if line != course.line {
+            course.line = line;
+            course.hop(base);
+        }
+        let mut windows = self.windows.borrow_mut();
+        let slot = address / WINDOW_BYTES % windows.len();
+        let window = &mut windows[slot];
+        if window.base != base {
+            if course.is_sparse {
+                return self.sparse_word(course, address);
+            }
+            self.near.words.set(0);
+            self.fill(window, base);
+        }
+        let offset = address - base;
+        let page_bytes = self.pages.page_bytes();
+        let page = offset / page_bytes;
+        if window.valid >> page & 1 == 0 {
+            return None;
+        }
+        // The pages in a row around it that were read.
+        let above = (window.valid >> page).trailing_ones() as usize;
+        let below = (window.valid << (u64::BITS as usize - 1 - page)).leading_ones() as usize;
+        self.near.start.set(base + (page + 1 - below) * page_bytes);
+        self.near.words.set((above + below - 1) * page_bytes / 8);
+        self.near.slot.set(slot);
+        word_at(&window.bytes, offset)
     }
 
     /// The resident parts of a window.
@@ -215,9 +266,9 @@ impl<'a> Memory<'a> {
     }
 
     /// The word at an address in a line of its own.
-    fn sparse_word(&self, cached: &mut Cached, address: usize) -> Option<u64> {
+    fn sparse_word(&self, course: &mut Course, address: usize) -> Option<u64> {
         let number = address / LINE_BYTES;
-        let line = &mut cached.lines[number % LINES];
+        let line = &mut course.lines[number % LINES];
         if line.number != number {
             let start = number * LINE_BYTES;
             line.number = number;
@@ -272,6 +323,13 @@ impl Image for Memory<'_> {
         self.pages
     }
 
+    fn opened(&self) -> Option<Arc<Opened>> {
+        match &self.source {
+            Source::Process(opened) => Some(opened.clone()),
+            Source::Core(_) => None,
+        }
+    }
+
     /// Without keeping what lies around them.
     fn heads(&self, addresses: &[usize]) -> Vec<Option<(u64, u64)>> {
         let head = |&address: &usize| {
@@ -288,29 +346,15 @@ impl Image for Memory<'_> {
 impl Read for Memory<'_> {
     #[inline]
     fn word(&self, address: usize) -> Option<u64> {
-        if !address.is_multiple_of(8) {
-            return None;
+        let near = &self.near;
+        // What is no multiple of 8 becomes more than any number of words.
+        let place = address.wrapping_sub(near.start.get()).rotate_right(3);
+        if place < near.words.get() {
+            near.hits.set(near.hits.get() + 1);
+            let windows = self.windows.borrow();
+            return word_at(&windows[near.slot.get()].bytes, address % WINDOW_BYTES);
         }
-        let base = address & !(WINDOW_BYTES - 1);
-        let cached = &mut *self.cached.borrow_mut();
-        let line = address / LINE_BYTES;
-        if line != cached.line {
-            cached.line = line;
-            cached.hop(base);
-        }
-        let slot = address / WINDOW_BYTES % SLOTS;
-        if cached.windows[slot].base != base {
-            if cached.is_sparse {
-                return self.sparse_word(cached, address);
-            }
-            self.fill(cached, base);
-        }
-        let window = &cached.windows[slot];
-        let offset = address - base;
-        if window.valid >> (offset >> self.pages.page_bytes().trailing_zeros()) & 1 == 0 {
-            return None;
-        }
-        word_at(&window.bytes, offset)
+        self.far_word(address)
     }
 }
 
