@@ -54,6 +54,12 @@ impl Plan {
         self.calls.insert(nth, what);
     }
 
+    /// What was still to come does not.
+    pub fn lift(&mut self) {
+        self.calls.clear();
+        self.frames_missing = None;
+    }
+
     /// Counts a call; what happens to it.
     pub fn call(&mut self) -> Option<Injection> {
         self.calls_seen += 1;

@@ -21,11 +21,17 @@ use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_vm::{Access, Span, VirtAddr, VmFlags};
 use live::Live;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The line with which the allocator ended the program, as a panic's payload.
 pub(crate) struct Fatal(pub(crate) String);
+
+/// One of its threads.
+struct Thread {
+    slot: Slot,
+    id: Cell<u32>,
+}
 
 /// A program.
 pub struct User<'k, 'm> {
@@ -33,7 +39,9 @@ pub struct User<'k, 'm> {
     pub alloc: Box<Allocator<SimOs<'k, 'm>>>,
     kernel: &'k RefCell<Kernel<'m>>,
     pid: Pid,
-    slots: Vec<Slot>,
+    threads: Vec<Thread>,
+    /// The number of the thread that begins next.
+    next_id: Cell<u32>,
     live: Option<Live<'k, 'm>>,
 }
 
@@ -58,8 +66,11 @@ impl<'k, 'm> User<'k, 'm> {
         let window = window.expect("a process in the window");
         let live = (window.behind() == Behind::Frames).then(|| Live::enter(kernel, pid, window));
         let alloc = boxed(SimOs::new(kernel, pid, window));
-        let slots = (0..threads.max(1)).map(|_| Slot::new()).collect();
-        Self { alloc, kernel, pid, slots, live }
+        let count = threads.max(1) as u32;
+        let threads =
+            (1..=count).map(|id| Thread { slot: Slot::new(), id: Cell::new(id) }).collect();
+        let next_id = Cell::new(count + 1);
+        Self { alloc, kernel, pid, threads, next_id, live }
     }
 
     /// Its process.
@@ -75,9 +86,9 @@ impl<'k, 'm> User<'k, 'm> {
     }
 
     fn slot(&self, thread: usize) -> &Slot {
-        let nth = thread % self.slots.len();
-        self.alloc.os.run_thread(nth as u32 + 1);
-        &self.slots[nth]
+        let thread = &self.threads[thread % self.threads.len()];
+        self.alloc.os.run_thread(thread.id.get());
+        &thread.slot
     }
 
     /// The cache of a thread, as the fast paths see it.
@@ -126,6 +137,13 @@ impl<'k, 'm> User<'k, 'm> {
     /// A thread ends: what its cache has goes back.
     pub fn end_thread(&self, thread: usize) {
         self.alloc.detach(self.slot(thread));
+    }
+
+    /// After [`end_thread`](Self::end_thread): another thread begins in its place.
+    pub fn next_thread(&self, thread: usize) {
+        let thread = &self.threads[thread % self.threads.len()];
+        thread.slot.0.set(Slot::new().0.get());
+        thread.id.set(self.next_id.replace(self.next_id.get() + 1));
     }
 
     /// `malloc_trim`: whether anything went back.
