@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -75,6 +75,22 @@ pub struct CacheBin {
     /// Overflows since the last refill.
     pub overflows: Cell<u16>,
 }
+
+/// What the first chunk of a list in the depot holds from its user pointer on: the
+/// least that a chunk can hold.
+#[repr(C)]
+pub struct Batch {
+    /// The list's next chunk (user pointer), 0 at its end.
+    pub next: Cell<usize>,
+    /// The next list of the class.
+    pub below: Cell<usize>,
+    /// Chunks in the list.
+    pub count: Cell<usize>,
+}
+
+const _: () = assert!(
+    core::mem::size_of::<Batch>() <= crate::header::MIN_CHUNK - crate::header::OVERHEAD_BYTES
+);
 
 /// Foreign chunks on their way to one arena: a private list, pushed with one atomic.
 #[repr(C)]
@@ -265,6 +281,16 @@ pub struct ArenaState {
     pub fast_bytes: Cell<usize>,
     /// Fastbin heads (chunk addresses, linked through FD).
     pub fast: [Cell<usize>; FASTBINS],
+    /// Lists that caches gave up, not merged yet: a stack of [`Batch`]es a class (user pointers).
+    pub depot: [Cell<usize>; CACHE_BINS],
+    /// Bytes in the depot.
+    pub depot_bytes: AtomicUsize,
+    /// The depot is merged when it holds more than this.
+    pub depot_limit: Cell<usize>,
+    /// Lowest `depot_bytes` since the helper's last look.
+    pub depot_low_bytes: Cell<usize>,
+    /// 1: the helper asks the arena's thread to merge the depot.
+    pub merge_wanted: AtomicU32,
     /// Bit set: the bin may hold something.
     pub binmap: [Cell<u64>; BINMAP_WORDS],
     /// `fd`, `bk` of each bin's ring. Bin `i` is addressed as a chunk whose FD is word `2i`.
@@ -311,6 +337,11 @@ impl ArenaState {
             caches: Cell::new(0),
             fast_bytes: Cell::new(0),
             fast: [const { Cell::new(0) }; FASTBINS],
+            depot: [const { Cell::new(0) }; CACHE_BINS],
+            depot_bytes: AtomicUsize::new(0),
+            depot_limit: Cell::new(0),
+            depot_low_bytes: Cell::new(0),
+            merge_wanted: AtomicU32::new(0),
             binmap: [const { Cell::new(0) }; BINMAP_WORDS],
             bins: [const { Cell::new(0) }; 2 * BINS],
             inbox: Inbox { head: AtomicUsize::new(0) },

@@ -1,29 +1,21 @@
-//! The thread cache: ready chunks a class, refilled in runs, flushed by halves.
+//! The thread cache: ready chunks a class, and the fast paths over them.
 //!
 //! ```text
 //! bin 3 (48 bytes): head ─► chunk ─► chunk ─► 0      newest first, linked through user pointers
 //! ```
 //! To the arena a cached chunk is in use; its tag is 0, so a second free of it
-//! cannot pass. How long a list may get adapts: its limit starts low; at the
-//! limit an overflow flushes half, one more without a refill between halves the
-//! bound, and demand that comes back raises the limit fourfold. So one-way frees keep
-//! little here and swings keep what they need. Below its limit a list's bound
-//! rises as it fills, out of one allowance for the whole cache, and falls when
-//! the list has run empty: what counts is what is here, not what might be.
+//! cannot pass. How much is kept here, and what comes and goes: `stock`.
 
 use crate::arena::Held;
-use crate::chunk::{Chunk, at, prefetch};
-use crate::fatal::Fault;
+use crate::chunk::{Chunk, at};
 use crate::os::Os;
-use crate::root::Allocator;
-use crate::tunables::Setting;
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{Relaxed, Release},
     compiler_fence,
 };
 use heapwise_layout::header::{
-    ALIGNMENT, Header, NON_MAIN, OVERHEAD_BYTES, SIZE_MASK, TAG_SHIFT, tag_of,
+    ALIGNMENT, Header, NON_MAIN, OVERHEAD_BYTES, TAG_SHIFT, tag_of,
 };
 use heapwise_layout::size::{
     CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK,
@@ -41,20 +33,6 @@ pub const FIRST_BIN: usize = 2;
 /// Bins in use end here.
 pub const END_BIN: usize = MEDIUM_FIRST_BIN + MEDIUM_CLASSES;
 
-/// A list starts with room for this many bytes.
-const FIRST_BOUND_BYTES: usize = 16 << 10;
-/// No bound falls below this.
-const LOW_BOUND_BYTES: usize = 1 << 10;
-/// No bound grows beyond this.
-const HIGH_BOUND_BYTES: usize = 1 << 20;
-/// The first refill fetches this much, each further one twice as much …
-const FIRST_FILL_BYTES: usize = 1 << 10;
-/// … up to this.
-const HIGH_FILL_BYTES: usize = 32 << 10;
-
-/// A flush fetches the lines of chunks so far ahead of their merges.
-const LOOK_AHEAD: usize = 4;
-
 /// The bits of the size that the free fast path takes for the bin: one bin each 16 bytes.
 pub const BIN_MASK: usize = (CACHE_BINS - 1) * 16;
 
@@ -70,16 +48,6 @@ const _: () = {
     }
     assert!(SMALL_MAX_CHUNK & BIN_MASK == SMALL_MAX_CHUNK);
 };
-
-/// `bytes` as a number of chunks of `size`, at least `least`.
-fn chunks(bytes: usize, size: usize, least: usize) -> u32 {
-    (bytes / size).max(least) as u32
-}
-
-/// Where the bound of a class of `size` bytes starts.
-fn first_bound(size: usize) -> u32 {
-    chunks(FIRST_BOUND_BYTES, size, 2)
-}
 
 /// The header word, without P, of a live chunk of `size` bytes in `arena`.
 #[inline]
@@ -97,24 +65,7 @@ pub fn init(cache: &Cache, arena: &ArenaState, settings: &crate::tunables::Setti
         let used = (FIRST_BIN..END_BIN).contains(&index);
         bin.live_header.set(if used { live_header(arena, bin_size(index)) } else { unused });
     }
-    set_bounds(cache, settings);
-}
-
-/// Sets the bounds of an empty cache as they are at the start.
-pub fn set_bounds(cache: &Cache, settings: &crate::tunables::Settings) {
-    let most = settings.get(Setting::CacheCount) as u32;
-    let largest = settings.get(Setting::CacheMax);
-    for (index, bin) in cache.bins.iter().enumerate().take(END_BIN).skip(FIRST_BIN) {
-        let size = bin_size(index);
-        let most = if size > largest + ALIGNMENT { 0 } else { most };
-        let bound = first_bound(size).min(most);
-        bin.bound.set(bound);
-        bin.limit.set(bound);
-        bin.room.set(bound as i32);
-        bin.fill.set(chunks(FIRST_FILL_BYTES, size, 1).min(most.max(1)) as u16);
-        bin.overflows.set(0);
-    }
-    cache.granted_bytes.set(0);
+    crate::stock::set_bounds(cache, settings);
 }
 
 /// Chunks in a bin.
@@ -500,36 +451,6 @@ unsafe fn bin_at(cache: &Cache, size: usize) -> &CacheBin {
     unsafe { &*base.add(CACHE_BINS_OFFSET + size * 2).cast::<CacheBin>() }
 }
 
-/// Gives a bin another bound; chunks in it stay.
-fn set_bound(cache: &Cache, index: usize, bound: u32) {
-    let bin = &cache.bins[index];
-    let size = bin_size(index) as u32;
-    let beyond = |bound: u32| bound.saturating_sub(first_bound(size as usize)) * size;
-    let granted = cache.granted_bytes.get() - beyond(bin.bound.get()) + beyond(bound);
-    cache.granted_bytes.set(granted);
-    bin.room.set(bin.room.get() + (i64::from(bound) - i64::from(bin.bound.get())) as i32);
-    bin.bound.set(bound);
-}
-
-/// A bin is over its bound: raises that if the bin's limit and the cache's allow, and
-/// nothing was flushed since the last refill.
-///
-/// So what all bins hold is bounded, not what each might.
-pub(crate) fn grant(cache: &Cache, index: usize, cache_bytes: usize) -> bool {
-    let bin = &cache.bins[index];
-    let bound = bin.bound.get();
-    let new = bound.saturating_mul(2).min(bin.limit.get());
-    let more = (new as usize).saturating_sub(bound as usize) * bin_size(index);
-    if more == 0
-        || bin.overflows.get() > 0
-        || cache.granted_bytes.get() as usize + more > cache_bytes
-    {
-        return false;
-    }
-    set_bound(cache, index, new);
-    true
-}
-
 impl<O: Os> Held<'_, O> {
     /// Opens the cache of the thread that owns this arena for its fast paths, over
     /// the heap that holds the top.
@@ -553,144 +474,5 @@ impl<O: Os> Held<'_, O> {
         }
         let limit = if cache.sampling.get() != 0 { 0 } else { SMALL_MAX_REQUEST + 1 };
         cache.limit.store(limit, Relaxed);
-    }
-
-    /// Fills a bin that is empty. False if the kernel gives no more.
-    pub(crate) fn refill(&self, cache: &Cache, index: usize) -> bool {
-        let bin = &cache.bins[index];
-        let size = bin_size(index);
-        self.drain_inbox(Some(cache));
-        self.demand(cache, index);
-        if bin.head.get() != 0 {
-            return true;
-        }
-        // Empty, so what was granted to it may serve others.
-        set_bound(cache, index, bin.limit.get().min(first_bound(size)));
-        let fill = bin.fill.get();
-        let run = self.take_run(size, (fill as usize).min(bin.bound.get().max(1) as usize));
-        if run.count == 0 {
-            return false;
-        }
-        bin.head.set(run.first);
-        bin.room.set(bin.bound.get() as i32 - run.count as i32);
-        bin.fill.set((fill as u32 * 2).min(chunks(HIGH_FILL_BYTES, size, 1)).min(0xffff) as u16);
-        true
-    }
-
-    /// A bin could not serve. If it has overflown before, its bound may now rise to
-    /// four times the limit that there had been.
-    pub(crate) fn demand(&self, cache: &Cache, index: usize) {
-        let bin = &cache.bins[index];
-        if bin.overflows.replace(0) == 0 {
-            return;
-        }
-        let most = chunks(HIGH_BOUND_BYTES, bin_size(index), 1)
-            .min(self.root.settings.get(Setting::CacheCount) as u32);
-        // 0: turned off.
-        if bin.limit.get() > 0 {
-            bin.limit.set((bin.limit.get() * 4).min(most).max(bin.limit.get()));
-        }
-    }
-
-    /// A bin is over its bound and could not be granted more: the older half goes to the arena.
-    pub(crate) fn overflow(&self, cache: &Cache, index: usize) {
-        let bin = &cache.bins[index];
-        if bin.overflows.get() > 0 {
-            let old = bin.bound.get();
-            let low = chunks(LOW_BOUND_BYTES, bin_size(index), 1).min(old);
-            set_bound(cache, index, (old / 2).max(low));
-        }
-        bin.overflows.set(bin.overflows.get().saturating_add(1));
-        self.flush(cache, index, bin.bound.get() / 2);
-    }
-
-    /// Gives all but the newest `keep` chunks of a bin to the arena.
-    pub(crate) fn flush(&self, cache: &Cache, index: usize, keep: u32) {
-        let bin = &cache.bins[index];
-        let mut last = 0;
-        let mut pointer = bin.head.get();
-        for _ in 0..keep {
-            if pointer == 0 {
-                return;
-            }
-            last = pointer;
-            pointer = self.next_in_transit(pointer);
-        }
-        if last == 0 {
-            bin.head.set(0);
-        } else {
-            // SAFETY: in the list, so a chunk in transit that is this thread's.
-            unsafe { at::<usize>(last).write(0) };
-        }
-        let size = bin_size(index);
-        let mut given = 0;
-        // The list runs ahead of the merges, so that each finds its lines on the way:
-        // the chunk's own and the next header.
-        let mut ahead = pointer;
-        let mut run = |steps| {
-            for _ in 0..steps {
-                if ahead != 0 {
-                    ahead = self.next_in_transit(ahead);
-                    prefetch(ahead.wrapping_add(size) - OVERHEAD_BYTES);
-                    prefetch(ahead.wrapping_sub(OVERHEAD_BYTES));
-                }
-            }
-        };
-        run(LOOK_AHEAD);
-        while pointer != 0 {
-            let next = self.next_in_transit(pointer);
-            run(1);
-            self.give(Chunk::of(pointer));
-            pointer = next;
-            given += 1;
-        }
-        bin.room.set(bin.room.get() + given);
-    }
-
-    /// The chunk behind `pointer` in a list of chunks in transit.
-    pub(crate) fn next_in_transit(&self, pointer: usize) -> usize {
-        if !pointer.is_multiple_of(ALIGNMENT) {
-            self.root.fatal(Fault::UnalignedInTransit);
-        }
-        // SAFETY: in the list, so a chunk in transit.
-        unsafe { at::<usize>(pointer).read() }
-    }
-
-    /// Takes what other threads freed: into `cache` where there is room, else into the bins.
-    pub(crate) fn drain_inbox(&self, cache: Option<&Cache>) {
-        let mut pointer = crate::inbox::take_all(&self.arena.inbox.head);
-        while pointer != 0 {
-            let next = self.next_in_transit(pointer);
-            let chunk = Chunk::of(pointer);
-            // SAFETY: pushed by whoever freed it, so in transit and now ours.
-            let size = (unsafe { chunk.header() }.0 & SIZE_MASK) as usize;
-            let bin = cache
-                .zip(heapwise_layout::size::cache_bin(size))
-                .map(|(cache, index)| &cache.bins[index])
-                .filter(|bin| bin.room.get() > 0);
-            match bin {
-                // SAFETY: the cache is ours while we drain into it, the chunk too.
-                Some(bin) => _ = unsafe { push(bin, pointer) },
-                None => self.give(chunk),
-            }
-            pointer = next;
-        }
-    }
-
-    /// Gives every chunk of a cache to the arena.
-    pub(crate) fn flush_all(&self, cache: &Cache) {
-        for index in FIRST_BIN..END_BIN {
-            let bin = &cache.bins[index];
-            self.flush(cache, index, 0);
-            bin.room.set(bin.bound.get() as i32);
-        }
-    }
-}
-
-impl<O: Os> Allocator<O> {
-    /// Bytes that wait in a cache (a racy look, for the helper and for statistics).
-    pub(crate) fn cached_bytes(cache: &Cache) -> usize {
-        let bytes = |index| count(&cache.bins[index]) as usize * bin_size(index);
-        (FIRST_BIN..END_BIN).map(bytes).sum()
     }
 }

@@ -88,14 +88,25 @@ impl<O: Os> Held<'_, O> {
         run
     }
 
-    /// A free chunk that can serve `size`, out of its bin.
+    /// A free chunk that can serve `size`, out of its bin. What waits in the depot is
+    /// merged first if else the heap would grow.
     fn find(&self, size: usize) -> Option<Found> {
+        if let Some(found) = self.search(size) {
+            return Some(found);
+        }
+        if self.top_bytes() >= size + MIN_CHUNK || !self.consolidate_if_worth() {
+            return None;
+        }
+        self.search(size)
+    }
+
+    fn search(&self, size: usize) -> Option<Found> {
         if size < MIN_LARGE {
             if let Some(found) = self.small_take(size) {
                 return Some(found);
             }
         } else if self.arena.fast_bytes.get() > 0 {
-            self.consolidate();
+            self.consolidate_fast();
         }
         if let Some(found) = self.unsorted_take(size) {
             return Some(found);

@@ -341,7 +341,7 @@ impl<O: Os> Allocator<O> {
     /// A bin of the thread's cache is over its bound.
     #[cold]
     fn overflow(&self, cache: &Cache, index: usize) {
-        if cache::grant(cache, index, self.settings.get(Setting::CacheBytes)) {
+        if crate::stock::grant(cache, index, self.settings.get(Setting::CacheBytes)) {
             return;
         }
         self.alive(cache);

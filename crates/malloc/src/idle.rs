@@ -96,6 +96,7 @@ impl<O: Os> Held<'_, O> {
             let asleep = cache.activity_seen.replace(activity) == activity;
             let waits = inbox
                 || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES
+                || self.arena.depot_bytes.load(Relaxed) > LOAN_MIN_BYTES
                 || self.outbox_used(cache);
             if cache.tid.load(Relaxed) == 0 {
                 if waits && asleep {
@@ -118,6 +119,8 @@ impl<O: Os> Held<'_, O> {
         if idle && worked {
             self.consolidate();
             self.drop_empty_heaps();
+        } else {
+            worked |= self.ask_to_merge();
         }
         // What stayed dirty for the whole window goes back.
         let total = self.dirty_total();

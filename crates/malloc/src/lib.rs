@@ -4,8 +4,8 @@
 //! ```text
 //! malloc ─► thread cache ─► fastbin ─► small ─► unsorted ─► large ─► top ─► kernel
 //!             cache.rs      bins/                            cut.rs   top.rs, heap.rs, large.rs
-//! free ───► thread cache ─► (over its bound) ─► fastbin, or merged ─► unsorted, top
-//!             cache.rs                           merge.rs              purge.rs gives pages back
+//! free ───► thread cache ─► (over its bound) ─► depot ─► merged ─► unsorted, top
+//!             cache.rs         stock.rs          depot.rs  sweep.rs   purge.rs gives pages back
 //!           another's chunk ─► outbox ─► inbox   foreign.rs, inbox.rs
 //! ```
 //! `no_std`, no heap of its own. [`root::Allocator`] is generic over its
@@ -26,6 +26,7 @@ mod chunk;
 mod closed;
 mod control;
 mod cut;
+mod depot;
 mod entry;
 pub mod fatal;
 mod foreign;
@@ -54,8 +55,10 @@ pub mod sampling;
 #[cfg(feature = "global")]
 mod stacks;
 pub mod stats;
+mod stock;
 #[cfg(feature = "global")]
 mod stream;
+mod sweep;
 pub mod threads;
 mod top;
 mod trim;

@@ -32,7 +32,7 @@ impl<O: Os> Held<'_, O> {
     /// a large result consolidates the fastbins and may trim.
     pub(crate) fn merge(&self, chunk: Chunk, size: usize) {
         if self.coalesce(chunk, size) >= CONSOLIDATION_BYTES {
-            self.consolidate();
+            self.consolidate_fast();
             self.trim_top_if_large();
         }
     }

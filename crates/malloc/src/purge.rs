@@ -197,7 +197,7 @@ impl<O: Os> Held<'_, O> {
         } else {
             LONE_HELPER_MIN_BYTES
         };
-        self.dirty_total() > worth
+        self.dirty_total() + self.arena.depot_bytes.load(Relaxed) > worth
     }
 
     /// Gives the oldest dirty pages back until at most `target` bytes are left; the bytes given.

@@ -250,7 +250,7 @@ impl<O: Os> Allocator<O> {
         if cache.arena.get() != 0 {
             let held = self.hold(self.arena_of(&cache));
             held.flush_all(&cache);
-            cache::set_bounds(&cache, &self.settings);
+            crate::stock::set_bounds(&cache, &self.settings);
         }
     }
 

@@ -59,7 +59,7 @@ impl<O: Os> Held<'_, O> {
             return false;
         }
         if self.arena.fast_bytes.get() > 0 {
-            self.consolidate();
+            self.consolidate_fast();
             if self.top_bytes() >= need {
                 return true;
             }
@@ -79,6 +79,8 @@ impl<O: Os> Held<'_, O> {
         heap.end.store(end, Release);
         self.set_top(top, bytes);
         self.publish_range();
+        // It grows because it is full.
+        self.set_depot_limit(self.arena.system_bytes.load(Relaxed));
     }
 
     /// Notes bytes from the system.

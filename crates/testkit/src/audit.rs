@@ -10,7 +10,7 @@ use crate::pattern::first_nonzero;
 use heapwise_layout::bins::BINS;
 use heapwise_layout::header::{HEADER_BYTES, free};
 use heapwise_layout::size::bin_size;
-use heapwise_layout::state::{ArenaState, Cache};
+use heapwise_layout::state::{ArenaState, Batch, Cache};
 use heapwise_layout::walk::{ChunkState, Read, Stretch, walk};
 use heapwise_malloc::Allocator;
 use heapwise_malloc::cache::{END_BIN, FIRST_BIN};
@@ -119,6 +119,24 @@ impl Ledger {
                 }
                 chunk = word(chunk + free::FD);
             }
+        }
+        let mut bytes = 0;
+        for (index, head) in arena.depot.iter().enumerate() {
+            let mut first = head.get();
+            while first != 0 {
+                // SAFETY: a chunk in transit, which holds the head of a batch.
+                let batch = unsafe { &*crate::host::address::<Batch>(first) };
+                let (below, count) = (batch.below.get(), batch.count.get());
+                let sizes = self.take_list(first, own, "the depot")?;
+                if sizes.len() != count || sizes.iter().any(|&size| size != bin_size(index)) {
+                    return Err(format!("a batch of class {index} counts {count}: {sizes:?}"));
+                }
+                bytes += sizes.iter().sum::<usize>();
+                first = below;
+            }
+        }
+        if bytes != arena.depot_bytes.load(Relaxed) {
+            return Err(format!("the depot holds {bytes} bytes and counts otherwise"));
         }
         self.take_list(arena.inbox.head.load(Relaxed), own, "an inbox").map(drop)
     }

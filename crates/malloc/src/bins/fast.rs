@@ -4,8 +4,9 @@
 //! fast[i] ──► chunk ──FD──► chunk ──FD──► 0      newest first, one size a bin
 //! ```
 //! To their neighbours they look in use, so freeing into one costs two stores.
-//! [`Held::consolidate`] merges them all: before a large request, after a big
+//! [`Held::consolidate_fast`] merges them all: before a large request, after a big
 //! merge, before the heap grows, and once they add up to [`FAST_LIMIT_BYTES`].
+//! (A thread cache that gives a whole list up does so to the depot.)
 
 use crate::arena::Held;
 use crate::chunk::Chunk;
@@ -36,7 +37,7 @@ impl<O: Os> Held<'_, O> {
         bin.set(chunk.0);
         self.arena.fast_bytes.set(self.arena.fast_bytes.get() + size);
         if self.arena.fast_bytes.get() > FAST_LIMIT_BYTES {
-            self.consolidate();
+            self.consolidate_fast();
         }
     }
 
@@ -64,7 +65,7 @@ impl<O: Os> Held<'_, O> {
     }
 
     /// Merges everything that waits in fastbins. O(chunks there).
-    pub(crate) fn consolidate(&self) {
+    pub(crate) fn consolidate_fast(&self) {
         if self.arena.fast_bytes.replace(0) == 0 {
             return;
         }

@@ -3,6 +3,7 @@
 mod aligned;
 mod bench;
 mod bins;
+mod depot;
 mod giving_back;
 mod growth;
 mod huge;

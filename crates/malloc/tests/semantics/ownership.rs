@@ -133,7 +133,7 @@ fn destructors_that_come_after_the_end_are_served() {
 #[test]
 fn a_late_destructor_gets_a_whole_header_out_of_a_fastbin() {
     // The arena of another ended thread holds fast chunks that lost their A in a cache.
-    let world = threads(3, &[(Setting::CacheCount, 4)]);
+    let world = threads(3, &[(Setting::CacheCount, 0)]);
     attach_all(&world, 3);
     let keep = world.malloc(1, 10);
     let pointers: Vec<_> = (0..60).map(|_| world.malloc(1, 100)).collect();

@@ -1,0 +1,125 @@
+//! The depot: lists that thread caches gave up, kept as they are until merging pays.
+//!
+//! ```text
+//! depot[class] ──► first ──► chunk ──► … 0        a batch: one list of one class
+//!                    └ below ──► first ──► …      the batch that came before it
+//! ```
+//! Putting a batch here, and taking one out, touches its first chunk alone. So a
+//! program that frees and allocates the same sizes again merges nothing, nor
+//! does one that frees everything and ends. Chunks here are in transit.
+//!
+//! What waits here is merged (see `sweep`) before the heap grows, if it is worth
+//! a walk; when it is as much as half of what was in use at the last sweep; when
+//! the arena's thread sleeps, and if it does not but the batches stay, when the
+//! helper asks for it; and by `malloc_trim`.
+
+use crate::arena::Held;
+use crate::chunk::at;
+use crate::fatal::Fault;
+use crate::os::Os;
+use core::sync::atomic::Ordering::Relaxed;
+use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, HEADER_OFFSET, Header};
+use heapwise_layout::size::bin_size;
+use heapwise_layout::state::Batch;
+
+/// The limit is never below this.
+const LIMIT_MIN_BYTES: usize = 64 << 10;
+/// Otherwise it is what is in use divided by this …
+const LIMIT_SHARE: usize = 2;
+/// … or, in a heap of which less than one part in so many is in use, divided by as much: there
+/// each chunk pins a page.
+const SPARSE_SHARE: usize = 8;
+/// Of what is in use, so much is worth a walk; less is merged chunk by chunk.
+const WALK_SHARE: usize = 3;
+/// Before the heap grows, so much is worth merging …
+const WORTH_MIN_BYTES: usize = 64 << 10;
+/// … and so large a part of the heap.
+const WORTH_SHARE: usize = 32;
+/// What has been here for a whole look of the helper is worth asking for.
+const ASK_MIN_BYTES: usize = 256 << 10;
+
+impl<O: Os> Held<'_, O> {
+    /// Takes a cache's list of `count` chunks as it is.
+    pub(crate) fn park(&self, index: usize, first: usize, count: usize) {
+        let bytes = self.arena.depot_bytes.load(Relaxed) + count * bin_size(index);
+        // SAFETY: a chunk in transit and ours, at least as large as a batch's head.
+        let batch = unsafe { &*at::<Batch>(first) };
+        batch.below.set(self.arena.depot[index].get());
+        batch.count.set(count);
+        self.arena.depot[index].set(first);
+        self.arena.depot_bytes.store(bytes, Relaxed);
+        if bytes > self.arena.depot_limit.get() {
+            self.consolidate();
+        }
+    }
+
+    /// The newest batch of a class: its first chunk and how many; `None` without one.
+    pub(crate) fn unpark(&self, index: usize) -> Option<(usize, usize)> {
+        let first = self.arena.depot[index].get();
+        if first == 0 {
+            return None;
+        }
+        let batch = self.batch(index, first);
+        let count = batch.count.get();
+        self.arena.depot[index].set(batch.below.get());
+        let bytes = self.arena.depot_bytes.load(Relaxed).saturating_sub(count * bin_size(index));
+        self.arena.depot_bytes.store(bytes, Relaxed);
+        self.arena.depot_low_bytes.set(self.arena.depot_low_bytes.get().min(bytes));
+        Some((first, count))
+    }
+
+    /// The head of a batch of class `index`, looked at before it is believed.
+    pub(crate) fn batch(&self, index: usize, first: usize) -> &Batch {
+        // SAFETY: an address that some list led to; its header tells whether a chunk is there.
+        let header = |pointer: usize| unsafe {
+            Header(at::<u64>(pointer - HEADER_BYTES + HEADER_OFFSET).read())
+        };
+        if !first.is_multiple_of(ALIGNMENT) || header(first).size() != bin_size(index) {
+            self.root.fatal(Fault::UnalignedInTransit);
+        }
+        // SAFETY: a chunk of this class, in transit and ours.
+        unsafe { &*at::<Batch>(first) }
+    }
+
+    /// Before the heap grows: merges what waits, if it is enough to be worth it.
+    pub(crate) fn consolidate_if_worth(&self) -> bool {
+        let waits = self.waiting_bytes();
+        let worth = waits >= WORTH_MIN_BYTES
+            && waits >= self.arena.system_bytes.load(Relaxed) / WORTH_SHARE;
+        if worth {
+            self.consolidate();
+        }
+        worth
+    }
+
+    /// A sweep has found so much in use.
+    pub(crate) fn set_depot_limit(&self, used: usize) {
+        let is_sparse = used < self.arena.system_bytes.load(Relaxed) / SPARSE_SHARE;
+        let share = if is_sparse { SPARSE_SHARE } else { LIMIT_SHARE };
+        self.arena.depot_limit.set((used / share).max(LIMIT_MIN_BYTES));
+    }
+
+    /// From how many bytes on a walk over the arena is the better way to merge what waits.
+    pub(crate) fn worth_a_walk(&self) -> usize {
+        self.arena.depot_limit.get() * LIMIT_SHARE / WALK_SHARE
+    }
+
+    /// The helper's look at an arena whose thread is at work: asks it to merge what
+    /// has been here since the last look. True if it was asked.
+    pub(crate) fn ask_to_merge(&self) -> bool {
+        let bytes = self.arena.depot_bytes.load(Relaxed);
+        let low = self.arena.depot_low_bytes.replace(bytes).min(bytes);
+        let ask = low >= ASK_MIN_BYTES;
+        if ask {
+            self.arena.merge_wanted.store(1, Relaxed);
+        }
+        ask
+    }
+
+    /// Merges what waits if the helper has asked for it.
+    pub(crate) fn merge_if_asked(&self) {
+        if self.arena.merge_wanted.load(Relaxed) != 0 {
+            self.consolidate();
+        }
+    }
+}

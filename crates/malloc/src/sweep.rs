@@ -1,0 +1,357 @@
+//! Merging all that waits in fastbins and in the depot.
+//!
+//! ```text
+//!   │ live │ marked │ marked │ free │ live │ marked │ top      one walk, in address order
+//!          └──── one free chunk ────┘      └──── top
+//! ```
+//! A chunk that comes home alone touches its neighbours and their neighbours in
+//! two rings: half a dozen lines that are in no cache. So if much waits, all of
+//! it is marked first, several lists at a time, as their misses then overlap;
+//! the walk finds the rest where the processor has fetched it already.
+
+use crate::arena::Held;
+use crate::chunk::{Chunk, prefetch};
+use crate::fatal::Fault;
+use crate::os::{Os, Span};
+use core::sync::atomic::Ordering::Relaxed;
+use heapwise_layout::bins::{FASTBINS, fast_index};
+use heapwise_layout::header::{
+    ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, OVERHEAD_BYTES, SWEPT, free,
+};
+use heapwise_layout::size::bin_size;
+use heapwise_layout::state::HeapInfo;
+
+use crate::cache::{END_BIN, FIRST_BIN};
+
+/// Lists that are followed at once.
+const WAYS: usize = 8;
+
+/// A list of the depot that is being followed.
+#[derive(Clone, Copy)]
+struct Way {
+    pointer: usize,
+    size: usize,
+}
+
+/// Neighbours that become one free chunk; none if `bytes` is 0.
+///
+/// Changed in place, word by word: moved about it would be written in one width and read in another.
+#[derive(Clone, Copy)]
+struct Joined {
+    chunk: Chunk,
+    bytes: usize,
+    clean: Span,
+    /// 1 for anything but one free chunk as it was, still in its bin.
+    changed: usize,
+}
+
+impl Joined {
+    const NONE: Self =
+        Self { chunk: Chunk::NONE, bytes: 0, clean: Span { start: 0, end: 0 }, changed: 0 };
+
+    fn is_none(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
+/// A walk over a part of a heap.
+struct Walk {
+    /// Reached so far, and its header.
+    chunk: Chunk,
+    header: Header,
+    /// Where the next walk began, or the heap ends.
+    end: usize,
+    /// Neighbours up to here.
+    joined: Joined,
+    /// Neighbours from the walk's first chunk on, which may have others below.
+    first: Joined,
+    /// 1 while nothing but those has been seen.
+    opens: usize,
+    /// 1 until it is at its end.
+    open: usize,
+}
+
+impl Walk {
+    const NONE: Self = Self {
+        chunk: Chunk::NONE,
+        header: Header(0),
+        end: 0,
+        joined: Joined::NONE,
+        first: Joined::NONE,
+        opens: 0,
+        open: 0,
+    };
+}
+
+/// Marked chunks, one in each part of the newest heap, for walks to start from.
+struct Starts {
+    lo: usize,
+    part: usize,
+    found: [usize; WAYS],
+}
+
+impl Starts {
+    fn new(heap: Option<&HeapInfo>) -> Self {
+        let (lo, end) = heap.map_or((0, 0), |heap| (heap.start.get(), heap.end.load(Relaxed)));
+        Self { lo, part: ((end - lo) / WAYS).max(1), found: [0; WAYS] }
+    }
+
+    #[inline(always)]
+    fn see(&mut self, chunk: usize) {
+        if let Some(found) = self.found.get_mut(chunk.wrapping_sub(self.lo) / self.part) {
+            *found = chunk;
+        }
+    }
+
+    /// Those inside a heap, rising, its first chunk left out.
+    fn inside(&self, first: usize, end: usize) -> impl Iterator<Item = usize> + use<> {
+        self.found.into_iter().skip(1).filter(move |&found| first < found && found < end)
+    }
+}
+
+impl<O: Os> Held<'_, O> {
+    /// Bytes in fastbins and in the depot.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.arena.fast_bytes.get() + self.arena.depot_bytes.load(Relaxed)
+    }
+
+    /// Merges everything that waits. O(chunks that wait), or O(chunks of the arena) if
+    /// they are a good part of it.
+    pub(crate) fn consolidate(&self) {
+        self.arena.merge_wanted.store(0, Relaxed);
+        if self.arena.depot_bytes.load(Relaxed) == 0 {
+            self.consolidate_fast();
+        } else if self.waiting_bytes() < self.worth_a_walk() {
+            self.consolidate_fast();
+            self.each_in_depot(|chunk, size| _ = self.coalesce(chunk, size));
+            self.trim_top_if_large();
+        } else {
+            self.mark_fast();
+            let mut starts = Starts::new(self.heap());
+            self.each_in_depot(|chunk, _| {
+                self.mark(chunk);
+                starts.see(chunk.0);
+            });
+            let used = self.root.heaps(self.arena).map(|heap| self.sweep(heap, &starts)).sum();
+            self.set_depot_limit(used);
+            self.trim_top_if_large();
+        }
+    }
+
+    fn mark(&self, chunk: Chunk) {
+        // SAFETY: a chunk in transit, in a list of the held arena.
+        unsafe { chunk.set_header(Header(chunk.header().0 | SWEPT)) };
+    }
+
+    /// Empties the fastbins, and marks what was in them.
+    fn mark_fast(&self) {
+        self.arena.fast_bytes.set(0);
+        for index in 0..FASTBINS {
+            let mut chunk = Chunk(self.arena.fast[index].replace(0));
+            while chunk != Chunk::NONE {
+                if !Self::plausible(chunk.0) {
+                    self.root.fatal(Fault::CorruptFastbin);
+                }
+                // SAFETY: in the list, so a free chunk of this arena.
+                let (header, next) = unsafe { (chunk.header(), chunk.word(free::FD)) };
+                if header.size() < MIN_CHUNK || fast_index(header.size()) != index {
+                    self.root.fatal(Fault::CorruptFastbin);
+                }
+                self.mark(chunk);
+                chunk = Chunk(next);
+            }
+        }
+    }
+
+    /// Empties the depot: each of its chunks and its size, several lists at a time.
+    fn each_in_depot(&self, mut each: impl FnMut(Chunk, usize)) {
+        self.arena.depot_bytes.store(0, Relaxed);
+        self.arena.depot_low_bytes.set(0);
+        let mut index = FIRST_BIN;
+        let mut next_list = || {
+            while index < END_BIN {
+                let first = self.arena.depot[index].get();
+                if first != 0 {
+                    self.arena.depot[index].set(self.batch(index, first).below.get());
+                    return Some(Way { pointer: first, size: bin_size(index) });
+                }
+                index += 1;
+            }
+            None
+        };
+        let mut ways = [Way { pointer: 0, size: 0 }; WAYS];
+        let mut open = true;
+        while open {
+            open = false;
+            for way in &mut ways {
+                if way.pointer == 0 {
+                    match next_list() {
+                        Some(list) => *way = list,
+                        None => continue,
+                    }
+                }
+                open = true;
+                let Way { pointer, size } = *way;
+                way.pointer = self.next_in_transit(pointer);
+                prefetch(way.pointer);
+                prefetch(way.pointer.wrapping_sub(OVERHEAD_BYTES));
+                let chunk = Chunk::of(pointer);
+                // SAFETY: in the list, so a chunk in transit.
+                if unsafe { chunk.header() }.size() != size {
+                    self.root.fatal(Fault::UnalignedInTransit);
+                }
+                each(chunk, size);
+            }
+        }
+    }
+
+    /// Walks a heap, in several places at once, and merges marked chunks with each other and
+    /// with free ones; the bytes that are neither.
+    fn sweep(&self, heap: &HeapInfo, starts: &Starts) -> usize {
+        let (first, end) = (heap.start.get(), heap.end.load(Relaxed));
+        let mut walks = [const { Walk::NONE }; WAYS];
+        let mut count = 0;
+        for start in core::iter::once(first).chain(starts.inside(first, end)) {
+            if count > 0 {
+                walks[count - 1].end = start;
+            }
+            let walk = &mut walks[count];
+            walk.chunk = Chunk(start);
+            // SAFETY: a chunk of the heap.
+            walk.header = unsafe { walk.chunk.header() };
+            walk.end = end;
+            walk.opens = usize::from(count > 0);
+            walk.open = 1;
+            count += 1;
+        }
+        let walks = &mut walks[..count];
+        let mut used = 0;
+        let mut open = 1;
+        while open != 0 {
+            open = 0;
+            for walk in &mut *walks {
+                if walk.open != 0 {
+                    used += self.step(walk, end);
+                    open |= walk.open;
+                }
+            }
+        }
+        // Where one walk ended the next began, with a marked chunk.
+        let mut joined = Joined::NONE;
+        for walk in &mut *walks {
+            if walk.opens != 0 {
+                self.join_above(&mut joined, &walk.joined);
+            } else {
+                self.join_above(&mut joined, &walk.first);
+                self.settle_joined(&mut joined);
+                joined = walk.joined;
+            }
+        }
+        let last = walks.last().map_or(first, |walk| walk.chunk.0);
+        if joined.changed != 0 && last == self.arena.top.get() {
+            self.set_top(joined.chunk, joined.bytes + self.top_bytes());
+        } else {
+            self.settle_joined(&mut joined);
+        }
+        used
+    }
+
+    /// One chunk further; its bytes if it is in use.
+    #[inline(always)]
+    fn step(&self, walk: &mut Walk, heap_end: usize) -> usize {
+        let Walk { chunk, header, end, .. } = *walk;
+        if chunk.0 >= end || chunk.0 == self.arena.top.get() {
+            if chunk.0 > end {
+                self.root.fatal(Fault::FreeInvalidNextSize);
+            }
+            walk.open = 0;
+            return 0;
+        }
+        let size = header.size();
+        if size < ALIGNMENT || size > heap_end - chunk.0 {
+            self.root.fatal(Fault::FreeInvalidNextSize);
+        }
+        let next = chunk.offset(size);
+        if next.0 == heap_end {
+            // The last fencepost.
+            walk.open = 0;
+            return 0;
+        }
+        // SAFETY: a chunk of the heap, from its first to its end: each size is checked before
+        // it leads to the next header. The lock is held.
+        let next_header = unsafe { next.header() };
+        prefetch(next.0.wrapping_add(next_header.size()) + HEADER_OFFSET);
+        (walk.chunk, walk.header) = (next, next_header);
+        let marked = header.0 & SWEPT != 0 && header.tag() == 0;
+        if marked || !next_header.prev_in_use() && size >= MIN_CHUNK {
+            self.join(&mut walk.joined, chunk, size, marked);
+            return 0;
+        }
+        if walk.opens != 0 {
+            walk.opens = 0;
+            walk.first = walk.joined;
+            walk.joined.bytes = 0;
+            walk.joined.changed = 0;
+        } else {
+            self.settle_joined(&mut walk.joined);
+        }
+        size
+    }
+
+    /// Adds a chunk to its neighbours below; a free one leaves its bin if there is anything to join.
+    #[inline(always)]
+    fn join(&self, all: &mut Joined, chunk: Chunk, size: usize, marked: bool) {
+        if all.is_none() {
+            all.chunk = chunk;
+            all.bytes = size;
+            all.clean = Span::default();
+            all.changed = usize::from(marked);
+            return;
+        }
+        if all.changed == 0 {
+            self.unlink_into(all, all.chunk);
+        }
+        if !marked {
+            self.unlink_into(all, chunk);
+        }
+        all.bytes += size;
+        all.changed = 1;
+    }
+
+    /// Takes a free chunk that `all` is to hold out of its bin.
+    fn unlink_into(&self, all: &mut Joined, chunk: Chunk) {
+        let clean = self.unlink_free(chunk).clean;
+        if clean.bytes() > all.clean.bytes() {
+            all.clean = clean;
+        }
+    }
+
+    /// Adds neighbours to those below them; if any, the former begin with a marked chunk.
+    fn join_above(&self, all: &mut Joined, above: &Joined) {
+        if above.is_none() {
+            return;
+        }
+        if all.is_none() {
+            *all = *above;
+            return;
+        }
+        if all.changed == 0 {
+            self.unlink_into(all, all.chunk);
+        }
+        if above.clean.bytes() > all.clean.bytes() {
+            all.clean = above.clean;
+        }
+        all.bytes += above.bytes;
+        all.changed = 1;
+    }
+
+    /// The end of a row of neighbours: one free chunk, if it is not one that there has been.
+    #[inline(always)]
+    fn settle_joined(&self, joined: &mut Joined) {
+        if joined.changed != 0 {
+            self.link_free(joined.chunk, joined.bytes, joined.clean);
+        }
+        joined.bytes = 0;
+        joined.changed = 0;
+    }
+}
