@@ -15,7 +15,7 @@ use core::sync::atomic::{
     compiler_fence,
 };
 use heapwise_layout::header::{
-    ALIGNMENT, Header, NON_MAIN, OVERHEAD_BYTES, TAG_SHIFT, tag_of,
+    ALIGNMENT, Header, MIN_CHUNK, NON_MAIN, OVERHEAD_BYTES, TAG_SHIFT, tag_of,
 };
 use heapwise_layout::size::{
     CACHE_BINS, MEDIUM_CLASSES, MEDIUM_FIRST_BIN, MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK,
@@ -355,6 +355,62 @@ unsafe fn small_home(cache: &Cache, pointer: usize) -> Home<'_> {
 pub unsafe fn is_open(cache: *const Cache) -> bool {
     // SAFETY: a cache, by contract.
     look(unsafe { &(*cache).limit }) != 0
+}
+
+/// What became of a small block that was to change its size.
+pub enum Resized {
+    /// It stays where it is.
+    Stays,
+    /// It has moved here.
+    Moved(usize),
+    /// It has moved, and what it was is in a bin that is over its bound.
+    MovedOverflow(usize),
+    /// Everything is still to be done.
+    Not,
+}
+
+/// realloc from one small class to another without a lock; the checks are those of [`free_fast`].
+///
+/// # Safety
+/// As [`malloc_fast`]; the caller stands in the section of the fast paths.
+#[inline(always)]
+pub unsafe fn realloc_fast(cache: *const Cache, pointer: usize, request: usize) -> Resized {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request.wrapping_sub(1) >= look(&cache.limit).saturating_sub(1)
+        || pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
+    {
+        return Resized::Not;
+    }
+    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    let home = unsafe { small_home(cache, pointer) };
+    if !home.fits() {
+        return Resized::Not;
+    }
+    let size = (request.max(24) + 23) & !15;
+    if stays(home.size, size) {
+        return Resized::Stays;
+    }
+    // SAFETY: as for malloc; the limit is right below the small sizes' end.
+    let new = unsafe { pop_small(cache, request) };
+    if new == 0 {
+        return Resized::Not;
+    }
+    let bytes = (home.size - OVERHEAD_BYTES).min(request);
+    // SAFETY: both chunks are the caller's, distinct, and at least this long; the old one is
+    // live, as was just seen, and given up now.
+    unsafe {
+        core::ptr::copy_nonoverlapping(at::<u8>(pointer), at::<u8>(new), bytes);
+        match home.take(pointer) {
+            Freed::Overflow => Resized::MovedOverflow(new),
+            _ => Resized::Moved(new),
+        }
+    }
+}
+
+/// Whether a chunk of at most `MEDIUM_MAX_CHUNK` bytes stays where it is when `size` is wanted.
+pub(crate) fn stays(old: usize, size: usize) -> bool {
+    size <= old && (old - size < MIN_CHUNK || size * 2 > old)
 }
 
 /// malloc of a medium class without a lock: the user pointer, or 0 for the slow path.

@@ -436,10 +436,8 @@ impl<O: Os> Allocator<O> {
 
     /// Makes a live chunk `size` bytes long where it is, if that is cheap.
     fn resize_in_place(&self, cache: &Cache, live: Live<'_>, size: usize) -> bool {
-        if size <= live.size
-            && (live.size - size < MIN_CHUNK
-                || size * 2 > live.size && live.size <= MEDIUM_MAX_CHUNK)
-        {
+        let is_close = size <= live.size && live.size - size < MIN_CHUNK;
+        if is_close || live.size <= MEDIUM_MAX_CHUNK && cache::stays(live.size, size) {
             return true;
         }
         let mine = cache.mode.load(Relaxed) != MODE_DEAD

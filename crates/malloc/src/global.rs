@@ -4,7 +4,8 @@
 //! over these functions. The fast paths are here, first.
 
 use crate::cache::{
-    Freed, free_fast, free_medium, is_open, malloc_fast, malloc_medium, memalign_fast,
+    Freed, Resized, free_fast, free_medium, is_open, malloc_fast, malloc_medium, memalign_fast,
+    realloc_fast,
 };
 use crate::chunk::at;
 use crate::closed;
@@ -201,7 +202,33 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
 ///
 /// # Safety
 /// As [`free`].
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
 pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
+    if record::state() == OFF {
+        if pointer.is_null() {
+            return malloc_here(request);
+        }
+        let cache = at::<Cache>(machine::cache_address());
+        // SAFETY: as in `malloc`.
+        match unsafe { realloc_fast(cache, pointer.addr(), request) } {
+            Resized::Stays => return pointer,
+            Resized::Moved(new) => return at(new),
+            Resized::MovedOverflow(new) => {
+                overflow(pointer);
+                return at(new);
+            }
+            Resized::Not => {}
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { realloc_slow(pointer, request) }
+}
+
+/// # Safety
+/// As [`realloc`].
+#[inline(never)]
+unsafe fn realloc_slow(pointer: *mut u8, request: usize) -> *mut u8 {
     let address = pointer.expose_provenance();
     let new = match record::state() {
         OFF => ALLOCATOR.realloc(slot(), address, request),

@@ -17,7 +17,7 @@ use crate::pattern::{damage, fill, first_nonzero};
 use crate::setup::Setup;
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
+use heapwise_malloc::cache::{Freed, Resized, free_fast, malloc_fast, realloc_fast};
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_seed::Rng;
 use std::cell::{Cell, RefCell};
@@ -182,7 +182,18 @@ impl World {
         let thread = self.enter(thread);
         let refused = self.refused();
         self.forget(block);
-        let pointer = self.alloc.realloc(&thread.slot, block.pointer, request);
+        // SAFETY: as in `malloc`; the block is live.
+        let pointer = match unsafe {
+            realloc_fast(address::<Cache>(thread.slot.0.get()), block.pointer, request)
+        } {
+            Resized::Stays => block.pointer,
+            Resized::Moved(new) => new,
+            Resized::MovedOverflow(new) => {
+                self.alloc.overflow_at(&thread.slot, block.pointer);
+                new
+            }
+            Resized::Not => self.alloc.realloc(&thread.slot, block.pointer, request),
+        };
         if pointer == 0 && request > 0 {
             self.hold(block);
             self.check_null(request, refused);
