@@ -1,8 +1,8 @@
 //! Lists that caches give up: not merged while the same sizes come back, merged when it counts.
 
 use crate::bench::{arena, cache, free, plain, seen, smash, threads};
+use heapwise_seed::Rng;
 use heapwise_testkit::World;
-use heapwise_testkit::rng::Rng;
 use std::sync::atomic::Ordering::Relaxed;
 
 const MIB: usize = 1 << 20;
@@ -67,16 +67,16 @@ fn a_sweep_leaves_no_free_neighbours() {
     for seed in 0..20 {
         let world = plain();
         let mut rng = Rng::new(seed);
-        let mut held: Vec<_> = (0..6000).map(|_| world.malloc(0, 16 + rng.below(2000))).collect();
+        let mut held: Vec<_> = (0..6000).map(|_| world.malloc(0, 16 + rng.index(2000))).collect();
         for round in 0..4 {
             // Some go home one by one, most through the depot; then a sweep, as a rule.
             let leave = held.len() * [1, 10, 50, 100][round] / 100;
             while held.len() > leave {
-                let pointer = held.swap_remove(rng.below(held.len()));
+                let pointer = held.swap_remove(rng.index(held.len()));
                 free(&world, 0, pointer);
             }
             assert_eq!(world.alloc.check(), Ok(()), "seed {seed}");
-            held.extend((0..1500).map(|_| world.malloc(0, 16 + rng.below(4000))));
+            held.extend((0..1500).map(|_| world.malloc(0, 16 + rng.index(4000))));
             assert_eq!(world.alloc.check(), Ok(()), "seed {seed}");
         }
         world.alloc.trim(&world.slot(0), 0);
