@@ -86,7 +86,32 @@ fn chrome_reads_the_timeline() {
     assert_eq!(of("M", "process_name"), 1);
     assert!(of("C", "live bytes") > 10 && of("C", "RSS") > 10);
     assert_eq!(of("i", "brk"), truth(&trace).3);
-    assert!(events.iter().all(|event| event["ph"] == "M" || event["ts"].is_f64()));
+    // What the Trace Event Format asks of each kind of event.
+    let mut last = 0.0;
+    for event in events {
+        assert!(event["pid"].is_u64() && event["name"].is_string(), "{event}");
+        let at = event["ts"].as_f64();
+        match event["ph"].as_str().unwrap() {
+            "M" => {
+                let named = ["process_name", "thread_name", "process_labels", "process_sort_index"];
+                assert!(named.iter().any(|name| event["name"] == *name), "{event}");
+                assert!(event["args"].is_object(), "{event}");
+                continue;
+            }
+            "C" => {
+                let series = event["args"].as_object().unwrap();
+                assert!(!series.is_empty() && series.values().all(Value::is_number), "{event}");
+            }
+            "i" => {
+                let scope = event["s"].as_str();
+                assert!(matches!(scope, Some("g" | "p" | "t")) && event["tid"].is_u64(), "{event}");
+            }
+            other => panic!("a phase {other} is not ours: {event}"),
+        }
+        let at = at.unwrap_or_else(|| panic!("no time: {event}"));
+        assert!(at >= last, "time goes back: {event}");
+        last = at;
+    }
 }
 
 /// What Python says; `None`, with a message, where it or a module is missing.

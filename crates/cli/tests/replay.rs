@@ -319,6 +319,39 @@ fn threads_keep_their_order_on_every_malloc() {
     }
 }
 
+/// Other mallocs, where they are installed: each plays all threads, and its calls are counted.
+#[test]
+fn peers_are_played_for_real() {
+    let (_directory, trace) = threads();
+    let held = |object: &Value| number(&object["script"]["live_peak_bytes"]);
+    for (library, name) in [
+        ("libjemalloc.so.2", "jemalloc"),
+        ("libmimalloc.so.2", "mimalloc"),
+        ("libtcmalloc_minimal.so.4", "tcmalloc_minimal"),
+    ] {
+        let output = heapwise()
+            .arg("replay")
+            .arg(&trace)
+            .args(["--json", "--runs", "1", "--preload", library])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if said.contains("there is no library") {
+            eprintln!("skipped: no {library}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        let object: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let result = &object["results"][0];
+        assert_eq!((&result["malloc"], &result["failed"]), (&name.into(), &0.into()));
+        assert_eq!(object["script"]["threads"], 5);
+        let peak = number(&result["rss_peak_bytes"]["median"]);
+        // It was that malloc: it held what the program did, and took memory in its own way.
+        assert!(peak > held(&object) && peak < held(&object) + 32e6, "{name}: {peak}");
+        assert!(said.contains("not counted") || result["kernel_calls"].is_object(), "{said}");
+    }
+}
+
 #[test]
 fn a_setting_reaches_the_malloc_and_the_table_names_all() {
     let (_directory, trace) = threads();
