@@ -313,6 +313,37 @@ fn a_full_disk_is_one_error_and_the_rest_is_whole() {
 }
 
 #[test]
+fn a_limit_on_files_is_one_error_and_the_rest_is_whole() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let file = directory.path().join("t.hwt");
+    let run = |limit: &str| {
+        let job = format!(
+            "ulimit {limit}; exec {} record -o {} -- sh -c 'i=0; while [ $i -lt 60 ]; do \
+             i=$((i+1)); echo $i | cat > /dev/null; done; exit 5'",
+            common::program().display(),
+            file.display(),
+        );
+        let output = std::process::Command::new("bash").args(["-c", &job]).output();
+        let output = output.expect("bash runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, error) = run("-S -f 40");
+    assert_eq!((code, error.lines().count()), (Some(5), 1), "{error}");
+    assert!(error.contains("File too large; the trace so far, "), "{error}");
+    let trace = Trace::open(&file).expect("a trace");
+    assert!(events_before_damage(&trace) > 0);
+    let (code, error) = run("-f 40");
+    assert_eq!((code, error.lines().count()), (Some(125), 1), "{error}");
+    assert!(error.contains("`ulimit -f` for 1 GiB"), "{error}");
+}
+
+/// Events of a trace that ends early.
+fn events_before_damage(trace: &Trace) -> usize {
+    trace.events().take_while(Result::is_ok).count()
+}
+
+#[test]
 fn a_timeline_joins_calls_and_kernel() {
     needs_library!();
     let directory = tempdir().expect("a directory");

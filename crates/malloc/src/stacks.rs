@@ -125,6 +125,10 @@ fn stack_end(stack: usize) -> Option<usize> {
 }
 
 /// The mapping that holds `address`, by `/proc/self/maps`.
+///
+/// Not inlined: the buffer that it reads into would be part of the stack that is taken.
+#[cold]
+#[inline(never)]
 fn mapping_at(address: usize) -> Option<(usize, usize)> {
     let mut found = None;
     let (mut start, mut number, mut in_range) = (0usize, 0usize, true);

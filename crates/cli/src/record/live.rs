@@ -19,6 +19,7 @@ use heapwise_trace::Anchor;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
 /// Chunks at the start.
@@ -50,7 +51,7 @@ impl Live {
     pub fn create(wanted: Wanted) -> io::Result<Self> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         let file = File::from(memfd_create(LIVE_NAME, flags)?);
-        file.set_len(LIVE_FILE_BYTES as u64)?;
+        set_length(&file, LIVE_FILE_BYTES as u64)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW))?;
         let map = MmapOptions::new().len(LIVE_FILE_BYTES).no_reserve_swap().map_raw(&file)?;
         let live = Self { map, file };
@@ -194,6 +195,19 @@ impl Live {
         self.header().stop.store(STOPPED, Release);
         self.tell_freed();
     }
+}
+
+/// Lengthens a memory file, which counts as a file to `ulimit -f` though it takes no disk: as far
+/// as the hard limit lets us, and with an error instead of SIGXFSZ beyond that.
+fn set_length(file: &File, bytes: u64) -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if bytes > hard {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
+    setrlimit(Resource::RLIMIT_FSIZE, hard, hard)?;
+    let done = file.set_len(bytes);
+    setrlimit(Resource::RLIMIT_FSIZE, soft, hard)?;
+    done
 }
 
 fn futex_wake(word: &std::sync::atomic::AtomicU32) {

@@ -135,7 +135,10 @@ pub fn with_recorder<T>(
     work: impl FnOnce(&Live) -> Result<T, Failure>,
 ) -> Result<Recorded<T>, Failure> {
     let live = Live::create(wanted).map_err(|error| {
-        let why = run::plain(&error);
+        let mut why = run::plain(&error);
+        if error.raw_os_error() == Some(libc::EFBIG) {
+            why += "; it takes `ulimit -f` for 1 GiB, though no disk";
+        }
         Failure::new(OURS, format!("cannot make the memory that a recording passes through: {why}"))
     })?;
     let done = AtomicBool::new(false);
