@@ -107,12 +107,15 @@ pub fn run(only: &[String], rounds: usize, smoke: bool, md: Option<&Path>) -> Re
         jobs.extend(job::synthetic(|w| w.name == WORKLOAD, &[], scale));
     }
     let rounds = if smoke { 1 } else { rounds };
-    let rows: Vec<Row> = jobs.iter().map(|job| measure(job, &modes, rounds, &heapwise)).collect();
-    let text = report(&rows, &modes, rounds, heaptrack.exists());
-    println!("{text}");
-    if let Some(file) = md {
-        std::fs::write(file, &text)?;
+    let mut rows = Vec::new();
+    for job in &jobs {
+        rows.push(measure(job, &modes, rounds, &heapwise));
+        // A long run that is broken off leaves what it has.
+        if let Some(file) = md {
+            std::fs::write(file, report(&rows, &modes, rounds, heaptrack.exists()))?;
+        }
     }
+    println!("{}", report(&rows, &modes, rounds, heaptrack.exists()));
     let sound = |row: &Row| {
         row.error.is_none() && row.totals.is_some_and(|totals| totals.deviation().abs() < 5.0)
     };
