@@ -38,7 +38,7 @@ static CODE: [(AtomicUsize, AtomicUsize); 2] =
 /// Where the frames of the first thread's stack end: arguments and environment stand above.
 static FIRST_END: AtomicUsize = AtomicUsize::new(0);
 
-/// The address of the program's arguments, see [`FIRST_END`].
+/// Notes the address of the program's arguments: there the frames of its first thread end.
 pub fn note_stack_end(arguments: usize) {
     FIRST_END.store(arguments, Relaxed);
 }
