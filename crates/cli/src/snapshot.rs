@@ -27,6 +27,10 @@ pub struct SnapshotArgs {
     /// Leave out what the chunks that hold up memory begin with: no byte of the program's data
     #[arg(long)]
     no_bytes: bool,
+
+    /// Say what was written as one JSON object (heapwise.snapshot/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// What stands below the options.
@@ -50,17 +54,31 @@ pub fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
     let options = Options { first_bytes: !args.no_bytes, ..Options::ALL };
     exit::code(args.target.each(options, |look| {
         let code = exit::of_survey(&look.seen);
-        write(&look.seen, &args.output)
+        write(&look.seen, &args.output, args.json)
             .map_err(|error| Failure::new(OURS, format!("{}: {error:#}", args.output.display())))?;
         Ok(code)
     })?)
 }
 
-fn write(seen: &Survey, path: &Path) -> anyhow::Result<()> {
+fn write(seen: &Survey, path: &Path, json: bool) -> anyhow::Result<()> {
     if path.as_os_str() == "-" {
+        // Standard output is the snapshot's.
         return Ok(snapshot::write(seen, io::stdout().lock())?);
     }
     let length = keep(seen, path)?;
+    if json {
+        let object = serde_json::json!({
+            "schema": "heapwise.snapshot/1",
+            "file": path.to_string_lossy(),
+            "file_bytes": length,
+            "pid": seen.pid,
+            "name": seen.figures.name,
+            "rss_bytes": seen.rss,
+            "taken_unix_ms": seen.origin.taken_unix_ms,
+        });
+        writeln!(io::stdout(), "{object}")?;
+        return Ok(());
+    }
     crate::remark(&format!(
         "{} ({}), RSS {}: {} in {}",
         seen.figures.name,

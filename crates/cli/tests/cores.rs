@@ -3,17 +3,17 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{compile, has_library, heapwise};
+use common::ready::Ready;
+use common::{has_library, heapwise};
 use nix::sys::resource::{Resource, setrlimit};
 use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 /// Leaves 15 MB free under one live chunk, has a second thread with an arena, and ends by itself
 /// on a line of input.
@@ -44,46 +44,34 @@ int main(void) {
 }
 "#;
 
-struct Running {
-    child: Child,
-    directory: TempDir,
-}
+struct Running(Ready);
 
 impl Running {
     fn start(environment: &[(&str, &str)]) -> Option<Self> {
-        let directory = tempdir().unwrap();
-        let path = compile(directory.path(), "dies", DIES, &["-pthread"])?;
-        let mut command = Command::new(path);
-        command
-            .envs(environment.iter().copied())
-            .current_dir(directory.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        // SAFETY: one system call between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                let all = nix::sys::resource::RLIM_INFINITY;
-                // Where it is not allowed there will be no core, and the test says so.
-                let _ = setrlimit(Resource::RLIMIT_CORE, all, all);
-                Ok(())
-            });
-        }
-        let mut child = command.spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Some(Self { child, directory })
+        let ready = Ready::start("dies", DIES, &["-pthread"], |command, directory| {
+            command.envs(environment.iter().copied()).current_dir(directory).stdin(Stdio::piped());
+            // SAFETY: one system call between fork and exec.
+            unsafe {
+                command.pre_exec(|| {
+                    let all = nix::sys::resource::RLIM_INFINITY;
+                    // Where it is not allowed there will be no core, and the test says so.
+                    let _ = setrlimit(Resource::RLIMIT_CORE, all, all);
+                    Ok(())
+                });
+            }
+        });
+        ready.map(Self)
     }
 
     fn pid(&self) -> String {
-        self.child.id().to_string()
+        self.0.pid()
     }
 
     /// Lets it die; the core that the kernel leaves, if it does so in the working directory.
     fn die(&mut self) -> Option<PathBuf> {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-        let found = fs::read_dir(self.directory.path()).unwrap();
+        drop(self.0.child.stdin.take());
+        let _ = self.0.child.wait();
+        let found = fs::read_dir(self.0.directory.path()).unwrap();
         let core = found
             .map(|entry| entry.unwrap().path())
             .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("core"));
@@ -95,7 +83,7 @@ impl Running {
 
     /// A core by gdb, the process goes on.
     fn gcore(&self) -> Option<PathBuf> {
-        let prefix = self.directory.path().join("gdb");
+        let prefix = self.0.directory.path().join("gdb");
         let made = Command::new("gcore")
             .arg("-o")
             .arg(&prefix)
@@ -104,7 +92,7 @@ impl Running {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();
-        let path = self.directory.path().join(format!("gdb.{}", self.pid()));
+        let path = self.0.directory.path().join(format!("gdb.{}", self.pid()));
         match made {
             Ok(status) if status.success() && path.exists() => Some(path),
             Ok(status) => {
@@ -116,13 +104,6 @@ impl Running {
                 None
             }
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -176,7 +157,7 @@ fn the_kernels_core_has_the_heap_that_the_process_had() {
     heapwise().arg("bins").arg(&core).assert().code(0).stdout(contains("unsorted"));
 
     // A snapshot of it is as good, and it can be compared.
-    let kept = running.directory.path().join("kept.hws");
+    let kept = running.0.directory.path().join("kept.hws");
     heapwise().arg("snapshot").arg(&core).arg("-o").arg(&kept).assert().code(0);
     assert_eq!(explain(&kept)["rows"], explain(&core)["rows"]);
     heapwise().arg("diff").args([&kept, &core]).assert().code(0).stdout(contains("Nothing grows"));

@@ -2,16 +2,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
-
-use common::{compile, heapwise};
+use common::heapwise;
+use common::ready::Ready;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
 
 /// On SIGUSR1 takes 1,000 chunks of 1008 bytes and 2 of 1 MiB; with an argument it goes on alone.
 const GROWS: &str = r#"
@@ -43,51 +40,30 @@ int main(int count, char **words) {
 }
 "#;
 
-struct Growing {
-    child: Child,
-    output: BufReader<ChildStdout>,
-    directory: TempDir,
-}
+struct Growing(Ready);
 
 impl Growing {
     fn start(arguments: &[&str]) -> Option<Self> {
-        let directory = tempdir().unwrap();
-        let path = compile(directory.path(), "grows", GROWS, &[])?;
-        let mut child =
-            Command::new(path).args(arguments).stdout(Stdio::piped()).spawn().expect("it starts");
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let mut growing = Self { child, output, directory };
-        growing.wait();
-        Some(growing)
-    }
-
-    fn wait(&mut self) {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
+        Ready::start("grows", GROWS, &[], |command, _| {
+            command.args(arguments);
+        })
+        .map(Self)
     }
 
     fn grow(&mut self) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGUSR1).unwrap();
-        self.wait();
+        kill(Pid::from_raw(self.0.child.id().cast_signed()), Signal::SIGUSR1).unwrap();
+        self.0.wait();
     }
 
     fn pid(&self) -> String {
-        self.child.id().to_string()
+        self.0.pid()
     }
 
     /// Keeps a look.
     fn snapshot(&self, name: &str) -> String {
-        let file = self.directory.path().join(name).to_str().unwrap().to_owned();
+        let file = self.0.file(name);
         heapwise().args(["snapshot", &self.pid(), "-o", &file]).assert().code(0);
         file
-    }
-}
-
-impl Drop for Growing {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -163,7 +139,7 @@ fn a_process_that_grows_is_said_to_grow() {
     assert!(object["growth"]["rss_change_bytes"].as_i64().unwrap() > 1 << 20);
     assert!(object["growth"]["elapsed_ms"].as_u64().unwrap() >= 700);
     heapwise().args(["explain", "--for", "x", &growing.pid()]).assert().code(2);
-    let file = growing.directory.path().join("now.hws").to_str().unwrap().to_owned();
+    let file = growing.0.file("now.hws");
     // Whole or not, it is a snapshot.
     heapwise()
         .args(["snapshot", &growing.pid(), "-o", &file])

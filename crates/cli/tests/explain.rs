@@ -2,15 +2,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
+use common::ready::Ready;
 use common::{compile, has_library, heapwise, program};
 use predicates::prelude::*;
 use predicates::str::{contains, is_empty};
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 /// Allocates, frees most of it, and waits.
 const FREED: &str = r#"
@@ -32,41 +32,12 @@ int main(void) {
 }
 "#;
 
-struct Running {
-    child: Child,
-    _directory: TempDir,
-}
-
-impl Running {
-    fn start(flags: &[&str], environment: &[(&str, &str)]) -> Option<Self> {
-        let directory = tempdir().unwrap();
-        let path = compile(directory.path(), "freed-but-kept", FREED, flags)?;
-        let mut child = Command::new(path)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        // Until it waits it may still fault pages in.
-        let stat = format!("/proc/{}/stat", child.id());
-        while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        Some(Self { child, _directory: directory })
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn running(flags: &[&str], environment: &[(&str, &str)]) -> Option<Ready> {
+    let ready = Ready::start("freed-but-kept", FREED, flags, |command, _| {
+        command.envs(environment.iter().copied());
+    })?;
+    ready.wait_for_sleep();
+    Some(ready)
 }
 
 fn object(output: &Output) -> Value {
@@ -81,7 +52,7 @@ fn assert_sums(object: &Value) {
 
 #[test]
 fn the_account_is_given_as_json_and_as_text() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     let object = object(&output);
@@ -109,7 +80,7 @@ fn a_program_on_our_heap_is_read_too() {
         return;
     }
     let environment = [("LD_PRELOAD", env!("HEAPWISE_SO")), ("HEAPWISE_PURGE", "0")];
-    let Some(running) = Running::start(&[], &environment) else { return };
+    let Some(running) = running(&[], &environment) else { return };
     let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let object = object(&output);
@@ -120,7 +91,7 @@ fn a_program_on_our_heap_is_read_too() {
 
 #[test]
 fn a_consistent_look_says_for_how_long_and_for_what() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     let output =
         heapwise().args(["explain", "--json", "--consistent", &running.pid()]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -139,7 +110,7 @@ fn a_consistent_look_says_for_how_long_and_for_what() {
 
 #[test]
 fn a_condition_that_holds_gives_1() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     for (condition, code) in
         [("reclaimable>20%", 1), ("reclaimable>99.9%", 0), ("live_user<1M", 1), ("rss>1G", 0)]
     {
@@ -150,11 +121,11 @@ fn a_condition_that_holds_gives_1() {
 
 #[test]
 fn a_name_will_do_if_only_one_has_it() {
-    let Some(first) = Running::start(&["-DA"], &[]) else { return };
+    let Some(first) = running(&["-DA"], &[]) else { return };
     let found = heapwise().args(["explain", "freed-but-kept"]).output().unwrap();
     // Other tests run the same program meanwhile.
     assert!(matches!(found.status.code(), Some(0 | 2)), "{found:?}");
-    let Some(second) = Running::start(&[], &[]) else { return };
+    let Some(second) = running(&[], &[]) else { return };
     heapwise()
         .args(["explain", "freed-but-kept"])
         .assert()
@@ -178,7 +149,7 @@ fn what_is_not_permitted_gives_4_and_the_kernels_totals() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     let output = Command::new(program())
         .args(["explain", "--json", &running.pid()])
         .uid(65534)
@@ -196,7 +167,7 @@ fn what_is_not_permitted_gives_4_and_the_kernels_totals() {
 
 #[test]
 fn an_allocator_that_is_not_read_gives_5_and_the_mappings() {
-    let Some(running) = Running::start(&["-static"], &[]) else { return };
+    let Some(running) = running(&["-static"], &[]) else { return };
     let output = heapwise().args(["explain", "--json", &running.pid()]).output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(String::from_utf8_lossy(&output.stderr).contains("statically linked glibc"));
@@ -242,7 +213,7 @@ fn a_program_is_explained_at_its_end_and_on_interrupt() {
 
 #[test]
 fn maps_says_what_each_mapping_is() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     heapwise().args(["maps", &running.pid()]).assert().code(0).stdout(
         contains("main heap (arena 0)")
             .and(contains("stack of thread"))
@@ -259,7 +230,7 @@ fn maps_says_what_each_mapping_is() {
 
 #[test]
 fn bins_shows_what_is_ready() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     heapwise().args(["bins", &running.pid()]).assert().code(0).stdout(
         contains("arena 0").and(contains("unsorted")).and(contains("sound")).and(contains("top")),
     );
@@ -282,7 +253,7 @@ fn without_time(mut object: Value) -> Value {
 
 #[test]
 fn a_snapshot_tells_what_the_process_told() {
-    let Some(running) = Running::start(&[], &[]) else { return };
+    let Some(running) = running(&[], &[]) else { return };
     let directory = tempdir().unwrap();
     let file = directory.path().join("look.hws");
     heapwise()
@@ -364,4 +335,18 @@ fn a_program_leaves_a_snapshot_behind() {
     assert_eq!(object["top_holders"][0]["first_bytes"], Value::Null);
     assert_eq!(object["command"][0], program.to_str().unwrap());
     assert_sums(&object);
+}
+
+#[test]
+fn a_snapshot_says_as_json_what_it_wrote() {
+    let Some(target) = running(&[], &[]) else { return };
+    let file = target.file("look.hws");
+    let output =
+        heapwise().args(["snapshot", "--json", "-o", &file, &target.pid()]).output().unwrap();
+    let said: Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(
+        (&said["schema"], &said["file"]),
+        (&"heapwise.snapshot/1".into(), &file.as_str().into())
+    );
+    assert_eq!(said["file_bytes"], std::fs::metadata(&file).unwrap().len());
 }

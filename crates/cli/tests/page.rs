@@ -3,12 +3,12 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use common::ready::Ready;
 use common::{compile, heapwise};
 use predicates::str::contains;
-use tempfile::{TempDir, tempdir};
+use tempfile::tempdir;
 
 /// Holds a little of much that it has freed, waits, and ends with its input.
 const WAITS: &str = r#"
@@ -26,42 +26,15 @@ int main(int count, char **arguments) {
 }
 "#;
 
-struct Waiting {
-    child: Child,
-    directory: TempDir,
-}
-
-impl Waiting {
-    fn start(flags: &[&str]) -> Option<Self> {
-        let directory = tempdir().unwrap();
-        let path = compile(directory.path(), "waits-<b>", WAITS, flags)?;
-        let mut child =
-            Command::new(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Some(Self { child, directory })
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.directory.path().join(name).to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn waiting(flags: &[&str]) -> Option<Ready> {
+    Ready::start("waits-<b>", WAITS, flags, |command, _| {
+        command.stdin(Stdio::piped());
+    })
 }
 
 #[test]
 fn a_process_over_time_becomes_a_page() {
-    let Some(target) = Waiting::start(&[]) else { return };
+    let Some(target) = waiting(&[]) else { return };
     let page = target.file("page.html");
     heapwise()
         .args(["report", "--for", "300ms", "--every", "50ms", &target.pid(), "-o", &page])
@@ -86,7 +59,7 @@ fn a_process_over_time_becomes_a_page() {
 
 #[test]
 fn snapshots_give_the_same_page_each_time() {
-    let Some(target) = Waiting::start(&[]) else { return };
+    let Some(target) = waiting(&[]) else { return };
     let (before, after) = (target.file("before.hws"), target.file("after.hws"));
     for file in [&before, &after] {
         heapwise().args(["snapshot", &target.pid(), "-o", file]).assert().code(0);
@@ -113,7 +86,7 @@ fn a_program_that_is_run_becomes_a_page() {
 
 #[test]
 fn what_is_not_read_is_said_on_the_page() {
-    let Some(target) = Waiting::start(&["-static"]) else { return };
+    let Some(target) = waiting(&["-static"]) else { return };
     let page = target.file("page.html");
     heapwise().args(["report", &target.pid(), "-o", &page]).assert().code(5);
     let text = fs::read_to_string(page).unwrap();
@@ -123,7 +96,7 @@ fn what_is_not_read_is_said_on_the_page() {
 
 #[test]
 fn what_cannot_be_is_refused_in_words() {
-    let Some(target) = Waiting::start(&[]) else { return };
+    let Some(target) = waiting(&[]) else { return };
     let pid = target.pid();
     let file = target.file("one.hws");
     heapwise().args(["snapshot", &pid, "-o", &file]).assert().code(0);
@@ -150,7 +123,7 @@ fn what_cannot_be_is_refused_in_words() {
 #[test]
 fn a_recording_is_told_with_its_sites_and_its_time() {
     crate::common::needs_library!();
-    let Some(target) = Waiting::start(&["-O0", "-fno-omit-frame-pointer"]) else { return };
+    let Some(target) = waiting(&["-O0", "-fno-omit-frame-pointer"]) else { return };
     let (trace, page) = (target.file("t.hwt"), target.file("t.html"));
     let program = target.file("waits-<b>");
     heapwise()
@@ -207,7 +180,7 @@ fn the_script_draws_the_map() {
         eprintln!("skipped: no chromium");
         return;
     };
-    let Some(target) = Waiting::start(&[]) else { return };
+    let Some(target) = waiting(&[]) else { return };
     let page = target.file("page.html");
     heapwise().args(["report", "--for", "100ms", &target.pid(), "-o", &page]).assert().code(0);
     // A user: the first error that a script throws, then some keys and a pointer.

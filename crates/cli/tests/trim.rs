@@ -2,15 +2,13 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
-use common::{compile, heapwise, needs_library};
+use common::ready::Ready;
+use common::{heapwise, needs_library};
 use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
-use tempfile::{TempDir, tempdir};
 
 /// 16 MiB are freed below a small block, and everything waits.
 const PINNED: &str = r#"
@@ -29,37 +27,13 @@ int main(void) {
 }
 "#;
 
-struct Pinned {
-    child: Child,
-    _directory: TempDir,
-}
-
-impl Pinned {
-    fn start(library: Option<&Path>) -> Option<Self> {
-        let directory = tempdir().unwrap();
-        let path = compile(directory.path(), "pinned", PINNED, &[])?;
-        let mut command = Command::new(path);
-        command.env_remove("LD_PRELOAD").stdout(Stdio::piped());
+fn pinned(library: Option<&Path>) -> Option<Ready> {
+    Ready::start("pinned", PINNED, &[], |command, _| {
+        command.env_remove("LD_PRELOAD");
         if let Some(library) = library {
             command.env("LD_PRELOAD", library).env("HEAPWISE_PURGE", "0");
         }
-        let mut child = command.spawn().expect("it starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        Some(Self { child, _directory: directory })
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    })
 }
 
 fn json(arguments: &[&str], code: i32) -> Value {
@@ -70,7 +44,7 @@ fn json(arguments: &[&str], code: i32) -> Value {
 
 #[test]
 fn a_glibc_process_is_predicted_and_told_how() {
-    let Some(target) = Pinned::start(None) else { return };
+    let Some(target) = pinned(None) else { return };
     let object = json(&[&target.pid()], 0);
     assert_eq!(object["schema"], "heapwise.trim/1");
     assert!(object["predicted_bytes"].as_u64().unwrap() > 15_000_000, "{object}");
@@ -89,7 +63,7 @@ fn a_glibc_process_is_predicted_and_told_how() {
 fn a_process_on_our_heap_is_trimmed() {
     needs_library!();
     let library = Path::new(env!("HEAPWISE_SO"));
-    let Some(target) = Pinned::start(Some(library)) else { return };
+    let Some(target) = pinned(Some(library)) else { return };
     let predicted = json(&["--dry-run", &target.pid()], 0)["predicted_bytes"].as_u64().unwrap();
     assert!(predicted > 15_000_000);
     let object = json(&["--apply", &target.pid()], 0);

@@ -128,22 +128,20 @@ trait Sink {
 
 fn export(args: &ExportArgs, trace: &Trace, out: impl Write) -> anyhow::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
-    if args.format == Format::Pprof {
-        // Sites, not events: the same as `heapwise profile` writes.
-        let form = profile::Format::Pprof;
-        profile::render(&args.file, form, profile::Show::default(), false, &mut out)?;
-    } else {
-        let mut sink: Box<dyn Sink + '_> = match args.format {
-            Format::Parquet => Box::new(parquet::Table::new(&mut out)?),
-            Format::Csv => Box::new(csv::Table::new(&mut out)?),
-            Format::Json => Box::new(json::Lines::new(&mut out)),
-            Format::ChromeTrace => {
-                Box::new(chrome::Timeline::new(&mut out, trace, args.from_bytes)?)
-            }
-            Format::Pprof => unreachable!("written above"),
-        };
-        feed(args, trace, &mut *sink)?;
-    }
+    let mut sink: Box<dyn Sink + '_> = match args.format {
+        Format::Pprof => {
+            // Sites, not events: the same as `heapwise profile` writes.
+            let form = profile::Format::Pprof;
+            profile::render(&args.file, form, profile::Show::default(), false, &mut out)?;
+            return Ok(out.flush()?);
+        }
+        Format::Parquet => Box::new(parquet::Table::new(&mut out)?),
+        Format::Csv => Box::new(csv::Table::new(&mut out)?),
+        Format::Json => Box::new(json::Lines::new(&mut out)),
+        Format::ChromeTrace => Box::new(chrome::Timeline::new(&mut out, trace, args.from_bytes)?),
+    };
+    feed(args, trace, &mut *sink)?;
+    drop(sink);
     out.flush()?;
     Ok(())
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::{
 };
 use std::time::{Duration, Instant};
 
+use heapwise_inspect::process::figures::Figures;
+use heapwise_inspect::survey::page_bytes;
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FREE, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNKS, RUNNING,
 };
@@ -414,11 +416,6 @@ fn stat(pid: u32) -> Option<Stat> {
 
 /// Resident KiB without shared memory, which the recording itself is.
 fn own_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let digits = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
-    };
-    Some(field("RssAnon:") + field("RssFile:"))
+    let figures = Figures::counters(pid, page_bytes()).ok()?;
+    Some(((figures.rss_anon + figures.rss_file) >> 10) as u64)
 }

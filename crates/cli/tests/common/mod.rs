@@ -1,6 +1,7 @@
 //! What the tests of the command share: the command itself, a library, scripts.
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary uses its part")]
 
+pub mod ready;
 pub mod terminal;
 
 use std::fs;
