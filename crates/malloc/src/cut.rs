@@ -56,7 +56,7 @@ impl<O: Os> Held<'_, O> {
             return Some(Taken { chunk: found.chunk, zero: found.clean });
         }
         if !self.ensure_top(size) {
-            return None;
+            return if self.consolidate_all() { self.take(size) } else { None };
         }
         let untouched = self.arena.top_touched.get();
         let chunk = Chunk(self.arena.top.get());
@@ -84,6 +84,8 @@ impl<O: Os> Held<'_, O> {
         } else if self.ensure_top(size) {
             let most = (self.top_bytes() - MIN_CHUNK) / size;
             self.cut_top(size, want.min(most), |c| run.push(c));
+        } else if self.consolidate_all() {
+            return self.take_run(size, want);
         }
         run
     }

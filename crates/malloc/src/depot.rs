@@ -92,6 +92,15 @@ impl<O: Os> Held<'_, O> {
         worth
     }
 
+    /// Nothing grows: merges what waits, however little; false if nothing does.
+    pub(crate) fn consolidate_all(&self) -> bool {
+        let waits = self.waiting_bytes() > 0;
+        if waits {
+            self.consolidate();
+        }
+        waits
+    }
+
     /// A sweep has found so much in use.
     pub(crate) fn set_depot_limit(&self, used: usize) {
         let is_sparse = used < self.arena.system_bytes.load(Relaxed) / SPARSE_SHARE;

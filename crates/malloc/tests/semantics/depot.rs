@@ -1,8 +1,9 @@
 //! Lists that caches give up: not merged while the same sizes come back, merged when it counts.
 
-use crate::bench::{arena, cache, free, plain, seen, smash, threads};
+use crate::bench::{arena, cache, free, header, plain, seen, smash, threads};
 use heapwise_seed::Rng;
 use heapwise_testkit::World;
+use heapwise_testkit::faults::Kind;
 use std::sync::atomic::Ordering::Relaxed;
 
 const MIB: usize = 1 << 20;
@@ -59,6 +60,23 @@ fn the_heap_merges_before_it_grows() {
     assert_eq!(world.alloc.figures().system_bytes, before);
     world.check();
     large.iter().chain([&keep, &wall]).for_each(|&p| free(&world, 0, p));
+    world.finish();
+}
+
+#[test]
+fn a_heap_that_cannot_grow_merges_the_least() {
+    let world = filled(1);
+    let small = blocks(&world, 300, 100);
+    small.iter().for_each(|&p| free(&world, 0, p));
+    let waits = depot_bytes(&world, 0);
+    assert!(0 < waits && waits < 64 << 10, "{waits}: not worth it otherwise");
+    let kinds = Kind::Sbrk.bit() | Kind::Reserve.bit();
+    world.alloc.os.kernel().faults.plan(1, u64::MAX, kinds);
+    while depot_bytes(&world, 0) > 0 {
+        assert_eq!(header(world.malloc(0, 1000)) & 2, 0, "not a mapping");
+    }
+    world.alloc.os.kernel().faults.lift();
+    world.check();
     world.finish();
 }
 
