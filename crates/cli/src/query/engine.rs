@@ -41,7 +41,7 @@ async fn ask(file: &Path, sql: &str, format: Format) -> anyhow::Result<()> {
     let partition: Arc<dyn PartitionStream> = scan;
     let table = StreamingTable::try_new(partition.schema().clone(), vec![partition])?;
     context.register_table("events", Arc::new(table))?;
-    for view in VIEWS.split(";\n") {
+    for view in VIEWS.trim_end().split_terminator(";\n") {
         context.sql(view).await?;
     }
     let reads_only =
