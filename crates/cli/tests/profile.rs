@@ -182,6 +182,7 @@ template <class T> struct Pool { std::vector<std::unique_ptr<T>> all;
   __attribute__((noinline)) void keep_pool() { all.push_back(std::make_unique<T>()); } };
 int main() {
   Pool<Block> pool;
+  pool.all.reserve(20000);
   for (int i = 0; i < 20000; i++) pool.keep_pool();
   for (int i = 0; i < 20000; i++) if (i % 100) pool.all[i].reset();
   std::printf(\"%d\\n\", getpid()); std::fflush(stdout);
