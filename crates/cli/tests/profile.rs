@@ -16,7 +16,7 @@ use tempfile::tempdir;
 const PROGRAM: &str = "\
 #include <pthread.h>
 #include <stdlib.h>
-void *volatile sink;
+__thread void *volatile sink;
 __attribute__((noinline)) void churn(void) {
   for (int i = 0; i < 400000; i++) { sink = malloc(100); free(sink); } }
 __attribute__((noinline)) void keep(void) {
