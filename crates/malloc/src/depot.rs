@@ -11,7 +11,8 @@
 //! What waits here is merged (see `sweep`) before the heap grows, if it is worth
 //! a walk; when it is as much as half of what was in use at the last sweep; when
 //! the arena's thread sleeps, and if it does not but the batches stay, when the
-//! helper asks for it; and by `malloc_trim`.
+//! helper asks for it; and by `malloc_trim`. In a large arena little waits, and no
+//! call walks over it: what one call does is bounded.
 
 use crate::arena::Held;
 use crate::chunk::at;
@@ -29,6 +30,10 @@ const LIMIT_SHARE: usize = 2;
 /// … or, in a heap of which less than one part in so many is in use, divided by as much: there
 /// each chunk pins a page.
 const SPARSE_SHARE: usize = 8;
+/// An arena with more from the system than this is large: no call walks over it …
+const LARGE_ARENA_BYTES: usize = 64 << 20;
+/// … nor merges more than this at once; further lists go home one by one.
+const LARGE_LIMIT_BYTES: usize = 4 << 20;
 /// Of what is in use, so much is worth a walk; less is merged chunk by chunk.
 const WALK_SHARE: usize = 3;
 /// Before the heap grows, so much is worth merging …
@@ -39,16 +44,20 @@ const WORTH_SHARE: usize = 32;
 const ASK_MIN_BYTES: usize = 256 << 10;
 
 impl<O: Os> Held<'_, O> {
-    /// Takes a cache's list of `count` chunks as it is.
+    /// Takes a cache's list of `count` chunks as it is; home, if a large arena's depot is full.
     pub(crate) fn park(&self, index: usize, first: usize, count: usize) {
         let bytes = self.arena.depot_bytes.load(Relaxed) + count * bin_size(index);
+        let limit = self.arena.depot_limit.get();
+        if self.is_large() && bytes > limit.min(LARGE_LIMIT_BYTES) {
+            return self.give_list(first);
+        }
         // SAFETY: a chunk in transit and ours, at least as large as a batch's head.
         let batch = unsafe { &*at::<Batch>(first) };
         batch.below.set(self.arena.depot[index].get());
         batch.count.set(count);
         self.arena.depot[index].set(first);
         self.arena.depot_bytes.store(bytes, Relaxed);
-        if bytes > self.arena.depot_limit.get() {
+        if bytes > limit {
             self.consolidate();
         }
     }
@@ -110,7 +119,15 @@ impl<O: Os> Held<'_, O> {
 
     /// From how many bytes on a walk over the arena is the better way to merge what waits.
     pub(crate) fn worth_a_walk(&self) -> usize {
+        if self.is_large() {
+            return usize::MAX;
+        }
         self.arena.depot_limit.get() * LIMIT_SHARE / WALK_SHARE
+    }
+
+    /// Whether a walk over the arena, or over half of it, would keep its caller waiting.
+    fn is_large(&self) -> bool {
+        self.arena.system_bytes.load(Relaxed) > LARGE_ARENA_BYTES
     }
 
     /// The helper's look at an arena whose thread is at work: asks it to merge what

@@ -177,13 +177,18 @@ impl<O: Os> Held<'_, O> {
 
     /// Gives every chunk of a bin to the arena.
     fn flush(&self, bin: &CacheBin) {
-        let mut pointer = bin.head.replace(0);
+        self.give_list(bin.head.replace(0));
+        bin.room.set(bin.bound.get() as i32);
+    }
+
+    /// Gives every chunk of a list to the arena.
+    pub(crate) fn give_list(&self, first: usize) {
+        let mut pointer = first;
         while pointer != 0 {
             let next = self.next_in_transit(pointer);
             self.give(Chunk::of(pointer));
             pointer = next;
         }
-        bin.room.set(bin.bound.get() as i32);
     }
 
     /// The chunk behind `pointer` in a list of chunks in transit.
