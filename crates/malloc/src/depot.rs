@@ -33,7 +33,7 @@ const SPARSE_SHARE: usize = 8;
 /// An arena with more from the system than this is large: no call walks over it …
 const LARGE_ARENA_BYTES: usize = 64 << 20;
 /// … nor merges more than this at once; further lists go home one by one.
-const LARGE_LIMIT_BYTES: usize = 4 << 20;
+const LARGE_LIMIT_BYTES: usize = 1 << 20;
 /// Of what is in use, so much is worth a walk; less is merged chunk by chunk.
 const WALK_SHARE: usize = 3;
 /// Before the heap grows, so much is worth merging …
