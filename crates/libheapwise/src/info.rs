@@ -77,8 +77,8 @@ pub struct MallInfo<T> {
 
 fn free_tally(f: &Figures) -> Tally {
     Tally {
-        count: f.binned.count + f.top.count,
-        bytes: f.binned.bytes + f.top.bytes + f.fast.bytes,
+        count: f.binned.count + f.top.count + f.waiting.count,
+        bytes: f.binned.bytes + f.top.bytes + f.fast.bytes + f.waiting.bytes,
     }
 }
 

@@ -15,9 +15,11 @@
 //! call walks over it: what one call does is bounded.
 
 use crate::arena::Held;
+use crate::cache::{END_BIN, FIRST_BIN};
 use crate::chunk::at;
 use crate::fatal::Fault;
 use crate::os::Os;
+use crate::stats::Tally;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, HEADER_OFFSET, Header};
 use heapwise_layout::size::bin_size;
@@ -88,6 +90,20 @@ impl<O: Os> Held<'_, O> {
         }
         // SAFETY: a chunk of this class, in transit and ours.
         unsafe { &*at::<Batch>(first) }
+    }
+
+    /// How much is here. O(batches).
+    pub(crate) fn depot_tally(&self) -> Tally {
+        let mut count = 0;
+        for index in FIRST_BIN..END_BIN {
+            let mut first = self.arena.depot[index].get();
+            while first != 0 {
+                let batch = self.batch(index, first);
+                count += batch.count.get();
+                first = batch.below.get();
+            }
+        }
+        Tally { count, bytes: self.arena.depot_bytes.load(Relaxed) }
     }
 
     /// Before the heap grows: merges what waits, if it is enough to be worth it.

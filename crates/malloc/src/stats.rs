@@ -54,8 +54,10 @@ pub struct Figures {
     pub system_peak_bytes: usize,
     /// Chunks and bytes that the program holds.
     pub live: Tally,
-    /// Chunks and bytes in caches, outboxes and inboxes.
+    /// Chunks and bytes in caches, outboxes, inboxes and the depot.
     pub cached: Tally,
+    /// Those of them that caches gave up, in the depot until they are merged.
+    pub waiting: Tally,
     /// Chunks and bytes in fastbins.
     pub fast: Tally,
     /// Chunks and bytes in the other bins.
@@ -97,6 +99,7 @@ impl Figures {
             system_peak_bytes: self.system_peak_bytes + other.system_peak_bytes,
             live: self.live.sum(other.live),
             cached: self.cached.sum(other.cached),
+            waiting: self.waiting.sum(other.waiting),
             fast: self.fast.sum(other.fast),
             binned: self.binned.sum(other.binned),
             top: self.top.sum(other.top),
@@ -127,6 +130,7 @@ impl<O: Os> Held<'_, O> {
             system_bytes: self.arena.system_bytes.load(Relaxed),
             system_peak_bytes: self.arena.system_peak_bytes.load(Relaxed),
             dirty_bytes: self.dirty_total(),
+            waiting: self.depot_tally(),
             ..Figures::default()
         };
         for index in 0..FASTBINS {
