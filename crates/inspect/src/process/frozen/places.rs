@@ -18,9 +18,9 @@ use crate::span::Span;
 pub struct Places {
     /// The mapping that has both.
     code: Mapping,
-    /// [`CALL`].
+    /// `CALL`.
     pub call: usize,
-    /// [`BACK`].
+    /// `BACK`.
     pub back: usize,
 }
 

@@ -58,7 +58,7 @@ impl Opened {
         Ok(Self { beside, ..self })
     }
 
-    /// As [`Source::read`].
+    /// As `Source::read`.
     pub fn read(&self, spans: &[Span], into: &mut [u8]) -> io::Result<usize> {
         let mut done = 0;
         for &span in spans {
