@@ -125,8 +125,7 @@ impl Job {
         // It says itself who serves it; a look from outside may come too late.
         let mut usage = launch::run(&mut command, None, output)?;
         let told: Told = serde_json::from_str(&std::fs::read_to_string(output)?)?;
-        let serving = peer.library.as_deref().map_or("libc.so.6".into(), |p| p.to_string_lossy());
-        if !told.library.ends_with(&*serving) {
+        if !told.library.ends_with(&*peer.serving().to_string_lossy()) {
             bail!("malloc came from {}", told.library);
         }
         usage.peak_bytes = told.peak_bytes;

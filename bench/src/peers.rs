@@ -2,7 +2,7 @@
 
 use crate::places::{profile_folder, target_folder};
 use anyhow::{Result, bail};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The allocator under test.
 pub const OURS: &str = "heapwise";
@@ -18,6 +18,13 @@ pub struct Peer {
     pub name: String,
     /// What is preloaded; none for the C library's own.
     pub library: Option<PathBuf>,
+}
+
+impl Peer {
+    /// The library whose malloc serves.
+    pub fn serving(&self) -> &Path {
+        self.library.as_deref().unwrap_or(Path::new("libc.so.6"))
+    }
 }
 
 /// A peer or program that cannot run, and why.

@@ -7,7 +7,7 @@ use crate::launch::{self, Usage};
 use crate::peers::Peer;
 use crate::places::target_folder;
 use anyhow::{Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,9 +23,8 @@ pub fn prepare() -> Result<()> {
 }
 
 pub fn run(peer: &Peer, output: &Path) -> Result<Usage> {
-    let library = peer.library.clone().unwrap_or_else(|| PathBuf::from("libc.so.6"));
     let preloaded = |mut server: Command| {
-        server.env("LD_PRELOAD", library);
+        server.env("LD_PRELOAD", peer.serving());
         server
     };
     serve_checked(preloaded, peer.library.as_deref(), output)

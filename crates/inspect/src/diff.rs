@@ -231,9 +231,7 @@ fn is_same_process(before: &Survey, after: &Survey) -> bool {
 fn live(seen: &Survey) -> Count {
     let mut sum = seen.heaps.mapped;
     for arena in &seen.heaps.arenas {
-        let count = arena.count(Kind::Live);
-        sum.chunks += count.chunks;
-        sum.bytes += count.bytes;
+        sum += arena.count(Kind::Live);
     }
     sum
 }

@@ -459,8 +459,7 @@ fn join(mut first: Heaps, second: Heaps) -> Heaps {
         claim
     }));
     first.caches.extend(second.caches);
-    first.mapped.chunks += second.mapped.chunks;
-    first.mapped.bytes += second.mapped.bytes;
+    first.mapped += second.mapped;
     first.flaws += second.flaws;
     first.unseen |= second.unseen;
     first

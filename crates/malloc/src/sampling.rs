@@ -43,22 +43,20 @@ pub fn passes(cache: &Cache, bytes: usize) -> bool {
 /// As [`counting`].
 #[inline(always)]
 pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
-    // SAFETY: a cache, by contract.
-    let cache = unsafe { &*cache };
-    let left = cache.countdown.get() - request.max(1) as i64;
-    if request > SMALL_MAX_REQUEST
-        || left <= 0
-        || cache.mode.load(Relaxed) != MODE_OPEN
-        || cache.sampling.get() == 0
-    {
-        return 0;
-    }
-    // SAFETY: the mode says that the cache is this thread's, and its arena too.
-    let pointer = unsafe { pop_small(cache, request) };
-    if pointer != 0 {
-        cache.countdown.set(left);
-    }
-    pointer
+    let serve = |cache: *const Cache| {
+        // SAFETY: a cache, by contract.
+        let cache = unsafe { &*cache };
+        if request > SMALL_MAX_REQUEST
+            || cache.mode.load(Relaxed) != MODE_OPEN
+            || cache.sampling.get() == 0
+        {
+            return 0;
+        }
+        // SAFETY: the mode says that the cache is this thread's, and its arena too.
+        unsafe { pop_small(cache, request) }
+    };
+    // SAFETY: by contract.
+    unsafe { counting(cache, request, serve) }
 }
 
 /// What `serve` takes of the closed thread cache for `request` bytes while a profile is on and no

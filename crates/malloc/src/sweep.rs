@@ -14,10 +14,7 @@ use crate::chunk::{Chunk, prefetch};
 use crate::fatal::Fault;
 use crate::os::{Os, Span};
 use core::sync::atomic::Ordering::Relaxed;
-use heapwise_layout::bins::{FASTBINS, fast_index};
-use heapwise_layout::header::{
-    ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, OVERHEAD_BYTES, SWEPT, free,
-};
+use heapwise_layout::header::{ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, OVERHEAD_BYTES, SWEPT};
 use heapwise_layout::size::bin_size;
 use heapwise_layout::state::HeapInfo;
 
@@ -126,7 +123,7 @@ impl<O: Os> Held<'_, O> {
             self.each_in_depot(|chunk, size| _ = self.coalesce(chunk, size));
             self.trim_top_if_large();
         } else {
-            self.mark_fast();
+            self.each_in_fast(|chunk, _| self.mark(chunk));
             let mut starts = Starts::new(self.heap());
             self.each_in_depot(|chunk, _| {
                 self.mark(chunk);
@@ -141,26 +138,6 @@ impl<O: Os> Held<'_, O> {
     fn mark(&self, chunk: Chunk) {
         // SAFETY: a chunk in transit, in a list of the held arena.
         unsafe { chunk.set_header(Header(chunk.header().0 | SWEPT)) };
-    }
-
-    /// Empties the fastbins, and marks what was in them.
-    fn mark_fast(&self) {
-        self.arena.fast_bytes.set(0);
-        for index in 0..FASTBINS {
-            let mut chunk = Chunk(self.arena.fast[index].replace(0));
-            while chunk != Chunk::NONE {
-                if !Self::plausible(chunk.0) {
-                    self.root.fatal(Fault::CorruptFastbin);
-                }
-                // SAFETY: in the list, so a free chunk of this arena.
-                let (header, next) = unsafe { (chunk.header(), chunk.word(free::FD)) };
-                if header.size() < MIN_CHUNK || fast_index(header.size()) != index {
-                    self.root.fatal(Fault::CorruptFastbin);
-                }
-                self.mark(chunk);
-                chunk = Chunk(next);
-            }
-        }
     }
 
     /// Empties the depot: each of its chunks and its size, several lists at a time.

@@ -167,9 +167,9 @@ impl Living {
         let mut by_name: BTreeMap<String, Count> = BTreeMap::new();
         for site in sites.sites.iter().filter(|s| s.process == process && s.live.bytes >= 1.0) {
             let name = naming::site(trace, process, &site.stack, &mut self.symbols);
-            let live = by_name.entry(name).or_default();
-            live.chunks += site.live.count.round() as usize;
-            live.bytes += site.live.bytes.round() as usize;
+            let live = &site.live;
+            *by_name.entry(name).or_default() +=
+                Count { chunks: live.count.round() as usize, bytes: live.bytes.round() as usize };
         }
         let mut all: Vec<Site> =
             by_name.into_iter().map(|(name, live)| Site { name, live }).collect();

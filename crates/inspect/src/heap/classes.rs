@@ -57,16 +57,13 @@ impl Default for Classes {
 impl Classes {
     /// Counts chunks of one size. O(1).
     pub fn add(&mut self, chunk_bytes: usize, chunks: usize) {
-        let count = &mut self.0[bin_index(chunk_bytes)];
-        count.chunks += chunks;
-        count.bytes += chunk_bytes * chunks;
+        self.0[bin_index(chunk_bytes)] += Count { chunks, bytes: chunk_bytes * chunks };
     }
 
     /// Counts all of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (own, more) in self.0.iter_mut().zip(other.0.iter()) {
-            own.chunks += more.chunks;
-            own.bytes += more.bytes;
+            *own += *more;
         }
     }
 

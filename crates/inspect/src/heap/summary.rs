@@ -173,8 +173,7 @@ pub fn finish(
 
     arena.tally.add(&tally);
     for (own, more) in arena.counts.iter_mut().zip(sums.counts) {
-        own.chunks += more.chunks;
-        own.bytes += more.bytes;
+        *own += more;
     }
     arena.classes.merge(&sums.classes);
     arena.trim_gain += sums.trim_gain;

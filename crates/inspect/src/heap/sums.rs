@@ -3,6 +3,8 @@
 //! Sums of two parts of a stretch add up to those of the whole where the parts meet between two
 //! live chunks: nothing free lies across.
 
+use std::ops::AddAssign;
+
 use heapwise_layout::header::ALIGNMENT;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +25,13 @@ pub struct Count {
     /// Their sizes together.
     #[serde(deserialize_with = "wire::figure")]
     pub bytes: usize,
+}
+
+impl AddAssign for Count {
+    fn add_assign(&mut self, more: Self) {
+        self.chunks += more.chunks;
+        self.bytes += more.bytes;
+    }
 }
 
 /// The largest free stretch, and what lies above it.
@@ -108,8 +117,7 @@ impl Sums {
     pub fn append(&mut self, next: &Self) {
         self.tally.add(&next.tally);
         for (own, more) in self.counts.iter_mut().zip(next.counts) {
-            own.chunks += more.chunks;
-            own.bytes += more.bytes;
+            *own += more;
         }
         self.classes.merge(&next.classes);
         self.trim_gain += next.trim_gain;
@@ -118,8 +126,7 @@ impl Sums {
             self.hole = next.hole;
         } else {
             for kind in [Kind::Live, Kind::Cached] {
-                self.hole.above.chunks += next.count(kind).chunks;
-                self.hole.above.bytes += next.count(kind).bytes;
+                self.hole.above += next.count(kind);
             }
         }
         if next.top.bytes() > 0 {

@@ -66,6 +66,11 @@ impl<O: Os> Held<'_, O> {
 
     /// Merges everything that waits in fastbins. O(chunks there).
     pub(crate) fn consolidate_fast(&self) {
+        self.each_in_fast(|chunk, size| self.merge(chunk, size));
+    }
+
+    /// Empties the fastbins: each of their chunks and its size.
+    pub(crate) fn each_in_fast(&self, mut each: impl FnMut(Chunk, usize)) {
         if self.arena.fast_bytes.replace(0) == 0 {
             return;
         }
@@ -80,7 +85,7 @@ impl<O: Os> Held<'_, O> {
                 if !self.plausible_size(header.size()) || fast_index(header.size()) != index {
                     self.root.fatal(Fault::CorruptFastbin);
                 }
-                self.merge(chunk, header.size());
+                each(chunk, header.size());
                 chunk = Chunk(next);
             }
         }

@@ -3,6 +3,8 @@
 //! `HEAPWISE_ORACLE_SEED=n` starts elsewhere; the long run is
 //! `cargo run --release -p heapwise-oracle -- --seconds 600`.
 
+mod files;
+
 use heapwise_oracle::compare::{Difference, check};
 use heapwise_oracle::host::{self, Initial};
 use heapwise_oracle::op::{Op, Step, signal_result};
@@ -120,121 +122,6 @@ fn the_oracle_sees_a_wrong_model() {
                 .any(|(host, ours)| comparison.difference(host, ours).is_some())
         });
         assert!(differs, "{other:?} went unnoticed");
-    }
-}
-
-#[test]
-fn one_memfd_mapped_shared_and_private() {
-    if !has_oracle() {
-        return;
-    }
-    let (shared, private, hole) = (AREA, AREA + 64 * PAGE, AREA + 128 * PAGE);
-    let results = agree(
-        STACK,
-        &steps(&[
-            Op::Memfd(0, 20),
-            map_file(shared, 40, RW, 0x11, 0),
-            map_file(private, 40, RW, 0x12, 0),
-            Op::Write(shared, 11),
-            Op::Read(private),
-            Op::Write(private, 12),
-            Op::Read(shared),
-            // The file has 17 pages in memory now: a read maps those around.
-            Op::Madvise(shared + 2 * PAGE, 16 * PAGE, 23),
-            Op::Read(private + 8 * PAGE),
-            Op::Read(private + 20 * PAGE),
-            Op::Write(shared + 39 * PAGE, 1),
-            Op::Madvise(private, 20 * PAGE, 4),
-            Op::Read(private),
-            Op::Madvise(private, PAGE, 8),
-            Op::Mremap { at: shared, old: 0, new: 8 * PAGE, flags: 3, to: hole },
-            Op::Read(hole),
-            Op::Mprotect(shared + PAGE, PAGE, 1),
-            Op::Write(shared + PAGE, 1),
-            Op::Mremap { at: shared, old: PAGE, new: 3 * PAGE, flags: 0, to: 0 },
-            Op::Munmap(shared, 40 * PAGE),
-            Op::Munmap(private, 40 * PAGE),
-        ]),
-    );
-    assert_eq!(results[4..7], [11, 0, 11]);
-    assert_eq!(results[9], signal_result(7, 2));
-}
-
-/// Whether files in `/tmp` are regular, on a disk's file system: on tmpfs they are shared memory.
-fn tmp_is_on_a_disk() -> bool {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let of = |line: &str| -> Option<(usize, bool)> {
-        let mut words = line.split_whitespace().skip(1);
-        let (at, kind) = (words.next()?, words.next()?);
-        let inside = Path::new("/tmp").starts_with(at);
-        inside.then_some((at.len(), ["ext4", "xfs", "btrfs"].contains(&kind)))
-    };
-    // The longest path, and of several mounts there the last.
-    let disk = mounts.lines().filter_map(of).max_by_key(|mount| mount.0).is_some_and(|m| m.1);
-    if !disk {
-        println!("left out: /tmp is on no file system of a disk that is known to do alike");
-    }
-    disk
-}
-
-#[test]
-fn one_regular_file_mapped_shared_and_private() {
-    if !has_oracle() || !tmp_is_on_a_disk() {
-        return;
-    }
-    let (shared, private, reader) = (AREA, AREA + 64 * PAGE, AREA + 128 * PAGE);
-    let results = agree(
-        STACK,
-        &steps(&[
-            Op::File(0, 40),
-            map_file(shared, 48, RW, 0x11, 0),
-            map_file(private, 48, RW, 0x12, 0),
-            map_file(reader, 20, 1, 0x11, 20),
-            Op::Write(shared + 20 * PAGE, 11),
-            // A read maps the pages around.
-            Op::Read(reader),
-            Op::Read(private + 20 * PAGE),
-            Op::Write(private + 20 * PAGE, 12),
-            Op::Read(shared + 20 * PAGE),
-            Op::Write(reader, 1),
-            // Behind the file's end.
-            Op::Read(shared + 40 * PAGE),
-            Op::Write(private + 47 * PAGE, 1),
-            Op::Madvise(private, 48 * PAGE, 4),
-            Op::Read(private + 20 * PAGE),
-            Op::Madvise(shared, 8 * PAGE, 22),
-            Op::Madvise(shared, 8 * PAGE, 8),
-            Op::Mprotect(reader, 4 * PAGE, RW),
-            Op::Write(reader, 13),
-            Op::Read(shared + 20 * PAGE),
-            Op::Mremap { at: private, old: 48 * PAGE, new: 16 * PAGE, flags: 1, to: 0 },
-            Op::Munmap(shared + 4 * PAGE, 8 * PAGE),
-            Op::Munmap(shared, 48 * PAGE),
-        ]),
-    );
-    assert_eq!(results[5..9], [11, 11, 0, 11]);
-    assert_eq!(results[9..12], [signal_result(11, 2), signal_result(7, 2), signal_result(7, 2)]);
-    assert_eq!(results[18], 13);
-}
-
-#[test]
-fn random_scripts_with_regular_files_do_the_same() {
-    if !has_oracle() || !tmp_is_on_a_disk() {
-        return;
-    }
-    let initial = initial(STACK);
-    for seed in 0xf11e..0xf11e + 8 {
-        let mut script = ours::with_process(&initial, STACK, ours::NODES, |ours| {
-            generate::script(seed, 150, ours)
-        });
-        for step in &mut script {
-            if let Op::Memfd(nth, pages) = step.op {
-                step.op = Op::File(nth, pages);
-            }
-        }
-        if let Some(difference) = check(child(), STACK, &script).expect("the child runs") {
-            panic!("seed {seed:#x}:\n{}", report(STACK, &script, difference));
-        }
     }
 }
 
