@@ -6,28 +6,13 @@
  */
 #include "misuse.h"
 
-static pthread_barrier_t barrier;
-static void *volatile shared;
-
-static void *own(void *unused)
-{
-    (void)unused;
-    shared = malloc(100);
-    pthread_barrier_wait(&barrier);
-    pause();
-    return NULL;
-}
-
 int main(void)
 {
-    pthread_t t;
-    pthread_barrier_init(&barrier, NULL, 2);
-    pthread_create(&t, NULL, own, NULL);
-    pthread_barrier_wait(&barrier);
+    void *p = from_elsewhere(100);
     pid_t child = fork();
     if (child == 0) {
-        free(shared);
-        free(shared);
+        free(p);
+        free(p);
         survived(NULL, 0);
     }
     int status;

@@ -5,24 +5,9 @@
  */
 #include "misuse.h"
 
-static pthread_barrier_t barrier;
-static char *volatile shared;
-
-static void *own(void *unused)
-{
-    (void)unused;
-    shared = malloc(100);
-    pthread_barrier_wait(&barrier);
-    pause();
-    return NULL;
-}
-
 int main(void)
 {
-    pthread_t t;
-    pthread_barrier_init(&barrier, NULL, 2);
-    pthread_create(&t, NULL, own, NULL);
-    pthread_barrier_wait(&barrier);
-    free((void *)(((uintptr_t)shared & ~(uintptr_t)0x3ffffff) + 0x40 + 16));
-    survived(shared, 100);
+    char *p = from_elsewhere(100);
+    free(heap_of(p) + 0x40 + 16);
+    survived(p, 100);
 }

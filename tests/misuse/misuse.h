@@ -80,6 +80,44 @@ static inline void *free_in_thread(void *p)
     return NULL;
 }
 
+/* What a thread that never ends allocated: a chunk of an arena that is not the
+ * main one. */
+struct elsewhere {
+    size_t size;
+    char *chunk;
+    pthread_barrier_t ready;
+};
+
+static inline void *allocate_and_sleep(void *arg)
+{
+    struct elsewhere *its = arg;
+    its->chunk = malloc(its->size);
+    malloc(its->size);
+    pthread_barrier_wait(&its->ready);
+    pause();
+    return NULL;
+}
+
+/* A chunk of `size` bytes from another thread's arena; another one of that
+ * size lies behind it, and the thread sleeps from then on. */
+static inline char *from_elsewhere(size_t size)
+{
+    static struct elsewhere its;
+    its.size = size;
+    pthread_t t;
+    pthread_barrier_init(&its.ready, NULL, 2);
+    if (pthread_create(&t, NULL, allocate_and_sleep, &its) != 0)
+        _exit(2);
+    pthread_barrier_wait(&its.ready);
+    return its.chunk;
+}
+
+/* The start of the secondary heap that p lies in: heaps are aligned to 64 MiB. */
+static inline char *heap_of(void *p)
+{
+    return (char *)((uintptr_t)p & ~(uintptr_t)0x3ffffff);
+}
+
 /* Not noticed. `live` (may be NULL) are n bytes that the program still owns.
  * Says so on stdout, probes the heap, and ends the program. */
 static inline void survived(void *live, size_t n)
