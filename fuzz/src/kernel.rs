@@ -102,7 +102,7 @@ struct Kernel<'m> {
     heap: Heap<'m>,
     total: u32,
     holes: Vec<(u32, u32)>,
-    fronts: [Box<CpuFront>; CPUS],
+    fronts: [Box<CpuFront<'m>>; CPUS],
     cpus: [CpuSlab<'m>; CPUS],
     /// Blocks in use: first frame, order.
     blocks: Blocks,

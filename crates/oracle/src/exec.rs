@@ -20,6 +20,8 @@ use std::process::{Command, Stdio};
 pub struct Program {
     /// Its path, as `/proc` shows it.
     pub path: PathBuf,
+    /// The width of its addresses.
+    pub width: Width,
     /// `PT_LOAD`.
     pub segments: Vec<Segment>,
     /// `e_entry`.
@@ -31,32 +33,41 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads a 64-bit little-endian ELF file's headers.
+    /// Reads a little-endian ELF file's headers, of 64 or 32 bits.
     ///
     /// # Errors
     /// If it cannot be read or is none.
     pub fn read(path: &Path) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
         let bytes = fs::read(&path)?;
-        let bad = || Error::other(format!("{}: not a 64-bit ELF file", path.display()));
+        let bad = || Error::other(format!("{}: not an ELF file of a PC", path.display()));
         let number = |at: usize, length: usize| -> io::Result<u64> {
             let slice = bytes.get(at..at + length).ok_or_else(bad)?;
             Ok(slice.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
         };
-        if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
-            return Err(bad());
-        }
-        let (headers, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        let width = match bytes.get(..6) {
+            Some(b"\x7fELF\x01\x01") => Width::Compat32,
+            Some(b"\x7fELF\x02\x01") => Width::Bits64,
+            _ => return Err(bad()),
+        };
+        // Where the headers are, their size and number; in each: flags, offset, address, bytes
+        // in the file and in memory.
+        let (word, [table, size, count], [flags, offset, address, file, memory]) = match width {
+            Width::Bits64 => (8, [32, 54, 56], [4, 8, 16, 32, 40]),
+            _ => (4, [28, 42, 44], [24, 4, 8, 16, 20]),
+        };
+        let (table, size, count) = (number(table, word)?, number(size, 2)?, number(count, 2)?);
         let (mut segments, mut interpreter) = (Vec::new(), None);
         for nth in 0..count {
-            let at = (headers + nth * size) as usize;
-            let (offset, file_bytes) = (number(at + 8, 8)?, number(at + 32, 8)?);
+            let at = (table + nth * size) as usize;
+            let (offset, file_bytes) = (number(at + offset, word)?, number(at + file, word)?);
             match number(at, 4)? {
                 1 => {
-                    let flags = number(at + 4, 4)?;
+                    let flags = number(at + flags, 4)?;
                     let right = |bit: u64, prot| if flags & bit != 0 { prot } else { Prot::NONE };
                     let prot = right(4, Prot::READ) | right(2, Prot::WRITE) | right(1, Prot::EXEC);
-                    let (address, memory_bytes) = (number(at + 16, 8)?, number(at + 40, 8)?);
+                    let address = number(at + address, word)?;
+                    let memory_bytes = number(at + memory, word)?;
                     segments.push(Segment { address, offset, file_bytes, memory_bytes, prot });
                 }
                 3 => {
@@ -68,8 +79,8 @@ impl Program {
                 _ => {}
             }
         }
-        let (entry, relocatable) = (number(24, 8)?, number(16, 2)? == 3);
-        Ok(Self { path, segments, entry, relocatable, interpreter })
+        let (entry, relocatable) = (number(24, word)?, number(16, 2)? == 3);
+        Ok(Self { path, width, segments, entry, relocatable, interpreter })
     }
 }
 
@@ -180,7 +191,7 @@ pub fn in_the_model(
         vdso: true,
     };
     let (limits, policy) = (Limits { stack: 8 << 20, ..Limits::default() }, host_policy());
-    let layout = Layout::new(Width::Bits64, aslr, &limits, &policy, random);
+    let layout = Layout::new(program.width, aslr, &limits, &policy, random);
     let mut mm = Mm::new(SoftTable::new(&arena), layout, limits, policy);
     let mut env =
         Env { nodes: &mut nodes, frames: &mut frames, files: &mut files, commit: &mut commit };

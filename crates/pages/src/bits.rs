@@ -24,6 +24,8 @@ pub(crate) struct BitTree {
     end: u32,
     /// Kept by the set's owner.
     pub(crate) count: u32,
+    /// Kept by the set's owner, in one cache line with the count.
+    pub(crate) lone: u32,
     flat: bool,
 }
 
@@ -52,6 +54,7 @@ impl BitTree {
             top: top as u32,
             end: end as u32,
             count: 0,
+            lone: 0,
             flat,
         }
     }

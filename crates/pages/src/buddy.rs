@@ -34,8 +34,12 @@ impl Zone<'_> {
             Some(index) => index,
             None => self.search(at, migrate).ok_or(AllocError::OutOfMemory)?,
         };
-        self.free -= order.frames();
-        self.map.set(index, State::used(order, migrate));
+        self.free = self.free.wrapping_sub(order.frames());
+        if ready.is_some() && order == Order::ZERO {
+            self.mark_out(index);
+        } else {
+            self.map.set(index, State::used(order, migrate));
+        }
         Ok(self.map.pfn(index))
     }
 
@@ -50,29 +54,36 @@ impl Zone<'_> {
     #[inline(always)]
     pub fn free(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let index = self.map.index(pfn);
-        let state = self.map.get(index);
-        if !state.is_used_as(order) {
+        if order == Order::ZERO && self.take_out(index) {
+            self.put(index, order);
+            return Ok(());
+        }
+        if !self.map.get(index).is_used_as(order) {
             return Err(self.refuse(pfn, order));
         }
+        self.map.set(index, State::PLAIN);
         self.put(index, order);
         Ok(())
     }
 
     /// Takes back a block that a per-CPU list held.
-    pub(crate) fn free_cached(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub(crate) fn free_waiting(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let index = self.map.index(pfn);
-        if !self.map.get(index).is_cached_as(order) {
+        if !self.map.get(index).is_waiting_as(order) {
             return Err(FreeError::DoubleFree);
         }
+        self.map.set(index, State::PLAIN);
         self.put(index, order);
         Ok(())
     }
 
     #[inline(always)]
     fn put(&mut self, index: usize, order: Order) {
-        self.map.set(index, State::PLAIN);
-        self.free += order.frames();
         let size = order.frames() as usize;
+        if size == 1 && self.join_lone(index) {
+            return;
+        }
+        self.free = self.free.wrapping_add(order.frames());
         if !self.join_quickly(index, size) {
             self.join(index, size);
         }
@@ -109,7 +120,7 @@ impl Zone<'_> {
             let other = (index >> found << found) ^ (1 << found);
             self.insert(of, found, other);
         }
-        self.free -= order.frames();
+        self.free = self.free.wrapping_sub(order.frames());
         self.map.set(index, State::used(order, migrate));
         Ok(())
     }
@@ -120,6 +131,7 @@ impl Zone<'_> {
     /// All of [`FreeError`].
     pub fn split_block(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let index = self.map.index(pfn);
+        self.spell_out(index);
         let state = self.map.get(index);
         if !state.is_used_as(order) {
             return Err(self.refuse(pfn, order));
@@ -201,12 +213,12 @@ impl Zone<'_> {
     #[cold]
     pub(crate) fn refuse(&self, pfn: Pfn, order: Order) -> FreeError {
         let index = self.map.index(pfn);
-        let state = self.map.get(index);
+        let state = self.state_at(index);
         if state.is_absent() {
             FreeError::Foreign
         } else if !pfn.is_aligned(order) {
             FreeError::Misaligned
-        } else if state.is_cached()
+        } else if state.is_waiting()
             || self.run.contains(index)
             || self.free_block_over(index).is_some()
         {
@@ -222,10 +234,10 @@ impl Zone<'_> {
     fn block_over(&self, index: usize) -> Option<FreeError> {
         (1..=self.max_order).find_map(|order| {
             let head = index >> order << order;
-            let state = self.map.get(head);
+            let state = self.state_at(head);
             let covers = state.is_head() && head + (1 << state.order().get()) > index;
             let inside = FreeError::InsideBlock { head: self.map.pfn(head), order: state.order() };
-            let error = if state.is_cached() { FreeError::DoubleFree } else { inside };
+            let error = if state.is_waiting() { FreeError::DoubleFree } else { inside };
             covers.then_some(error)
         })
     }

@@ -23,10 +23,21 @@ impl Zone<'_> {
     /// As many blocks as there are, up to `out.len()`, whatever the watermarks say.
     /// O(blocks): about one word operation for 64 blocks.
     pub fn alloc_bulk(&mut self, order: Order, migrate: MigrateType, out: &mut [Pfn]) -> usize {
+        self.alloc_some(order, migrate, out.len(), out)
+    }
+
+    /// The same, content with `enough` blocks where a word ends.
+    fn alloc_some(
+        &mut self,
+        order: Order,
+        migrate: MigrateType,
+        enough: usize,
+        out: &mut [Pfn],
+    ) -> usize {
         let used = State::used(order, migrate);
         let mut got = 0;
         self.settle();
-        while got < out.len() && order.get() <= self.max_order {
+        while got < enough && order.get() <= self.max_order {
             let rest = &mut out[got..];
             let nonempty = self.nonempty[migrate.index()] >> order.get();
             let taken = if nonempty & 1 != 0 {
@@ -41,7 +52,7 @@ impl Zone<'_> {
             } else {
                 break;
             };
-            self.free -= (taken << order.get()) as u32;
+            self.free = self.free.wrapping_sub((taken << order.get()) as u32);
             got += taken;
         }
         got
@@ -58,6 +69,20 @@ impl Zone<'_> {
         let spare = self.spare_frames(request, mark) as usize >> order.get();
         let count = out.len().min(spare.max(1));
         self.alloc_bulk(order, request.migrate, &mut out[..count])
+    }
+
+    /// The same for a front: half of what it asks for will do, so that what it takes next
+    /// begins with a word, and not with the rest of one.
+    pub(crate) fn alloc_batch(
+        &mut self,
+        order: Order,
+        request: Request,
+        mark: Mark,
+        out: &mut [Pfn],
+    ) -> usize {
+        let spare = self.spare_frames(request, mark) as usize >> order.get();
+        let count = out.len().min(spare.max(1));
+        self.alloc_some(order, request.migrate, count.div_ceil(2), &mut out[..count])
     }
 
     /// The free blocks of one word, lowest first.
@@ -116,8 +141,8 @@ impl Zone<'_> {
     ///
     /// [`BulkFreeError`]: those before the refused one are free.
     pub fn free_bulk(&mut self, blocks: &[Pfn], order: Order) -> Result<(), BulkFreeError> {
-        let cached = false;
-        self.free_many(blocks, order, cached)
+        let waiting = false;
+        self.free_many(blocks, order, waiting)
     }
 
     /// The same for blocks in use, or for those that a per-CPU list held.
@@ -125,15 +150,15 @@ impl Zone<'_> {
         &mut self,
         blocks: &[Pfn],
         order: Order,
-        cached: bool,
+        waiting: bool,
     ) -> Result<(), BulkFreeError> {
         let pageblock = PAGEBLOCK_ORDER.get().min(self.max_order);
         if order.get() + WORD_ORDER <= pageblock {
-            return self.free_by_word(blocks, order, cached);
+            return self.free_by_word(blocks, order, waiting);
         }
         for (freed, pfn) in blocks.iter().enumerate() {
             let result =
-                if cached { self.free_cached(*pfn, order) } else { self.free(*pfn, order) };
+                if waiting { self.free_waiting(*pfn, order) } else { self.free(*pfn, order) };
             result.map_err(|cause| BulkFreeError { freed, cause })?;
         }
         Ok(())
@@ -143,7 +168,7 @@ impl Zone<'_> {
         &mut self,
         blocks: &[Pfn],
         order: Order,
-        cached: bool,
+        waiting: bool,
     ) -> Result<(), BulkFreeError> {
         self.settle();
         let map = self.map;
@@ -152,6 +177,9 @@ impl Zone<'_> {
         let mut result = Ok(());
         while result.is_ok() && freed < blocks.len() {
             let base = map.index(blocks[freed]) & !within;
+            if order == Order::ZERO {
+                self.spell_out(base);
+            }
             let mut mask = 0_u64;
             for pfn in &blocks[freed..] {
                 let index = map.index(*pfn);
@@ -160,7 +188,7 @@ impl Zone<'_> {
                 }
                 let byte = map.byte(index).filter(|byte| {
                     let state = state::load(byte);
-                    if cached { state.is_cached_as(order) } else { state.is_used_as(order) }
+                    if waiting { state.is_waiting_as(order) } else { state.is_used_as(order) }
                 });
                 let bit = 1 << ((index & within) >> order.get());
                 let Some(byte) = byte else {
@@ -182,16 +210,16 @@ impl Zone<'_> {
     /// Frees the blocks of `mask` in the word of blocks at `base`.
     #[inline]
     fn put_word(&mut self, base: usize, least: usize, mask: u64) {
-        self.free += mask.count_ones() << least;
+        let single = mask.is_power_of_two();
+        if single && least == 0 && self.insert_lone(base + mask.trailing_zeros() as usize) {
+            return;
+        }
+        self.free = self.free.wrapping_add(mask.count_ones() << least);
         if mask == u64::MAX {
             return self.merge(base, least + WORD_ORDER);
         }
-        if mask & mask.wrapping_sub(1) == 0 {
-            let index = base + ((mask.trailing_zeros() as usize) << least);
-            if mask != 0 && !(least == 0 && self.insert_lone(index)) {
-                self.merge(index, least);
-            }
-            return;
+        if single {
+            return self.merge(base + ((mask.trailing_zeros() as usize) << least), least);
         }
         let migrate = self.type_at(base);
         let mut fresh = mask;

@@ -49,7 +49,7 @@ impl Zone<'_> {
         self.settle();
         done.success = self.has_block(wanted);
         while !done.success && migrate < self.map.len() {
-            let state = self.map.get(migrate);
+            let state = self.state_at(migrate);
             if !state.is_head() {
                 migrate += self.free_block_over(migrate).map_or(1, |(head, order)| {
                     (head + (1 << order)).saturating_sub(migrate).max(1)

@@ -6,13 +6,16 @@
 //!   larger[order][type]  64 blocks            │
 //!                     ▼ empty: a batch at once from the buddy; full: the older half back
 //! ```
-//! The warm block stands beside the stacks (`warm.rs`): a stack's length is stored and
-//! loaded again at each step, and its address hangs on the frame's byte.
+//! The warm block stands beside the stacks (`warm.rs`): of a stack, length and slot are
+//! written at each step, of the warm block only the frame's byte.
 //!
 //! Linux's per-cpu pagesets for orders 0 to 3, with its batch of 63 rounded up to
 //! a word: 64 neighbours share one cache line of frame bytes, so two CPUs that
 //! refill do not share one. Larger orders go straight to the buddy.
 
+use crate::atomic::AtomicU8;
+#[cfg(not(loom))]
+use crate::atomic::NOWHERE;
 use crate::frame::{Order, Pfn};
 use crate::migrate::MIGRATE_TYPES;
 use crate::state::State;
@@ -131,32 +134,86 @@ impl ZoneLists {
     }
 }
 
+/// What marks a front's warm blocks as its own; no two fronts of one machine have the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Colour(u8);
+
+impl Colour {
+    /// Of a front that keeps no warm blocks, and of all that is on a stack.
+    pub(crate) const NONE: Self = Self(0);
+    /// How many there are, with none.
+    pub(crate) const COUNT: u32 = 47;
+
+    #[inline(always)]
+    pub(crate) const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// Which colours are given out.
+pub(crate) struct Colours(u64);
+
+impl Colours {
+    pub(crate) const NEW: Self = Self(1 << Colour::NONE.0);
+
+    /// One for a front; none if all are given out.
+    pub(crate) fn take(&mut self) -> Colour {
+        let colour = self.0.trailing_ones();
+        if colour >= Colour::COUNT {
+            return Colour::NONE;
+        }
+        self.0 |= 1 << colour;
+        Colour(colour as u8)
+    }
+
+    pub(crate) fn give(&mut self, colour: Colour) {
+        if colour != Colour::NONE {
+            self.0 &= !(1 << colour.0);
+        }
+    }
+}
+
 /// One CPU's lists. The caller owns one for each CPU (16 KiB, `const` to make) and
-/// hands it to every call made on that CPU.
+/// hands it to every call made on that CPU, always to one [`Pages`](crate::Pages). The first
+/// 46 fronts also keep a warm block of each order; those beyond do without.
 #[repr(align(128))]
-pub struct CpuFront {
+pub struct CpuFront<'m> {
+    pub(crate) colour: Colour,
     /// For each order the block freed last, of the highest zone.
-    pub(crate) warm: [Warm; LISTED_ORDER + 1],
+    pub(crate) warm: [Warm<'m>; LISTED_ORDER + 1],
     pub(crate) zones: [ZoneLists; ZONES],
 }
 
-impl CpuFront {
+impl<'m> CpuFront<'m> {
     /// Empty lists.
+    #[cfg(not(loom))]
     pub const fn new() -> Self {
+        Self::with(&NOWHERE)
+    }
+
+    /// The same; loom's atomics are not `const` to make. One is leaked.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        extern crate std;
+        Self::with(std::boxed::Box::leak(std::boxed::Box::new(AtomicU8::new(0))))
+    }
+
+    const fn with(nowhere: &'m AtomicU8) -> Self {
         Self {
-            warm: [const { Warm::EMPTY }; LISTED_ORDER + 1],
+            colour: Colour::NONE,
+            warm: [Warm::empty(nowhere); LISTED_ORDER + 1],
             zones: [const { ZoneLists::EMPTY }; ZONES],
         }
     }
 
-    /// Puts a block of a listed order on its stack: its zone's place among the fronts, and
-    /// its state in use. `false` if that is full.
+    /// Puts a block of a listed order on its stack: its zone's place among the fronts, and its
+    /// state in use. `false` if that is full.
     #[inline]
-    pub(crate) fn push(&mut self, pfn: Pfn, place: usize, used: State) -> bool {
+    pub(crate) fn push(&mut self, pfn: Pfn, place: usize, order: Order, used: State) -> bool {
         let Some(lists) = self.zones.get_mut(place) else { return false };
-        let (order, migrate) = (used.order(), used.migrate().index());
+        let migrate = used.type_index();
         if order == Order::ZERO {
-            lists.single[migrate].push(pfn)
+            lists.single.get_mut(migrate).is_some_and(|stack| stack.push(pfn))
         } else {
             lists.larger(order.get(), migrate).is_some_and(|stack| stack.push(pfn))
         }
@@ -171,13 +228,13 @@ impl CpuFront {
             });
             single + larger.sum::<usize>()
         };
-        let warm =
-            self.warm.iter().enumerate().map(|(nth, warm)| usize::from(warm.is_some()) << nth);
-        (self.zones.iter().map(zone_frames).sum::<usize>() + warm.sum::<usize>()) as u32
+        let warm = |(nth, warm): (usize, &Warm<'_>)| usize::from(warm.get().is_some()) << nth;
+        let warm = self.warm.iter().enumerate().map(warm).sum::<usize>();
+        (self.zones.iter().map(zone_frames).sum::<usize>() + warm) as u32
     }
 }
 
-impl Default for CpuFront {
+impl Default for CpuFront<'_> {
     fn default() -> Self {
         Self::new()
     }

@@ -26,6 +26,7 @@ mod error;
 mod frame;
 mod lock;
 mod migrate;
+mod out;
 mod pages;
 pub mod raw;
 mod run;

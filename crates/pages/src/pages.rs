@@ -16,13 +16,13 @@
 //! by a compare-and-swap, for about a nanosecond a free.
 
 use crate::atomic::{AtomicU32, Relaxed};
-use crate::cpu::{BATCH, CpuFront, LISTED_ORDER, ZoneLists, batch, flush_batch};
+use crate::cpu::{BATCH, Colour, CpuFront, LISTED_ORDER, ZoneLists, batch, flush_batch};
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError};
 use crate::frame::{DirectMap, Order, Pfn, Virt};
 use crate::lock::Lock;
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::state::{self, FrameMap, State};
-use crate::warm::{Keep, Quick, Warm};
+use crate::warm::{Keep, Warm};
 use crate::watermark::{Mark, Request};
 use crate::zone::{ZONES, Zone, ZoneKind};
 use crate::zones::Zones;
@@ -30,10 +30,6 @@ use core::marker::PhantomData;
 
 /// The page allocator of a machine.
 pub struct Pages<'m, L> {
-    /// The first of `maps`, for the short way of a request.
-    takes: Quick<'m>,
-    /// The same for that of a free; empty with exact frees.
-    keeps: Quick<'m>,
     exact: bool,
     /// The frames' bytes, highest zone that exists first: where most blocks are.
     maps: [FrameMap<'m>; ZONES],
@@ -63,8 +59,6 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         let preferred = ZoneKind::ALL.map(|highest| first(highest).unwrap_or(ZONES) as u8);
         let (direct, raced) = (None, AtomicU32::new(0));
         Self {
-            takes: Quick::new(maps[0]),
-            keeps: Quick::new(maps[0]),
             exact: false,
             maps,
             kinds,
@@ -85,7 +79,6 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// From now on, of two CPUs that [`free`](Self::free) one block at the same moment,
     /// one is refused, for about a nanosecond a free.
     pub fn with_exact_frees(mut self) -> Self {
-        self.keeps = Quick::EMPTY;
         self.exact = true;
         self
     }
@@ -114,7 +107,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     #[inline]
     pub fn alloc(
         &self,
-        cpu: &mut CpuFront,
+        cpu: &mut CpuFront<'m>,
         order: Order,
         request: Request,
     ) -> Result<Pfn, AllocError> {
@@ -124,8 +117,8 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
             lower => self.preferred[lower.index()] as usize,
         };
         if place == 0
-            && let Some(warm) = cpu.warm.get_mut(order.get())
-            && let Some(pfn) = warm.take(used, &self.takes)
+            && let Some(warm) = cpu.warm.get(order.get())
+            && let Some(pfn) = warm.take(used)
         {
             return Ok(pfn);
         }
@@ -144,7 +137,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     #[inline(always)]
     fn alloc_larger(
         &self,
-        cpu: &mut CpuFront,
+        cpu: &mut CpuFront<'m>,
         order: Order,
         request: Request,
         place: usize,
@@ -163,7 +156,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     #[inline(never)]
     fn alloc_slow(
         &self,
-        cpu: &mut CpuFront,
+        cpu: &mut CpuFront<'m>,
         order: Order,
         request: Request,
     ) -> Result<Pfn, AllocError> {
@@ -171,6 +164,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
             return self.lock.with(|zones| zones.alloc(order, request));
         }
         self.lock.with(|zones| {
+            Self::colour(cpu, zones);
             for mark in [Mark::Low, Mark::Min] {
                 for (place, kind) in self.kinds.into_iter().enumerate() {
                     if kind > request.zone || self.maps[place].len() == 0 {
@@ -190,7 +184,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// One block for the caller, the rest of a batch for its (empty) list.
     fn refill(
         &self,
-        cpu: &mut CpuFront,
+        cpu: &mut CpuFront<'m>,
         place: usize,
         zone: &mut Zone<'_>,
         order: Order,
@@ -202,7 +196,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         let used = State::used(order, request.migrate);
         // A zone further down the request's list may still have some.
         if place == 0
-            && let Some(pfn) = cpu.warm[order.get()].take(used, &self.takes)
+            && let Some(pfn) = cpu.warm[order.get()].take(used)
         {
             return Some(pfn);
         }
@@ -215,10 +209,10 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
         }
         let mut blocks = [Pfn::default(); BATCH];
         let want = batch(order).min(stack.capacity());
-        let got = zone.alloc_above(order, request, mark, &mut blocks[..want]);
+        let got = zone.alloc_batch(order, request, mark, &mut blocks[..want]);
         let (first, rest) = blocks[..got].split_first()?;
         for pfn in rest {
-            zone.map.set(zone.map.index(*pfn), used.cached());
+            zone.map.set(zone.map.index(*pfn), State::waiting(order, Colour::NONE));
         }
         stack.refill(rest);
         Some(*first)
@@ -229,14 +223,13 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     ///
     /// All of [`FreeError`]; nothing has changed then.
     #[inline(always)]
-    pub fn free(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    pub fn free(&self, cpu: &mut CpuFront<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         // A block of the highest zone, where most are, of the kind freed before.
         if let Some(warm) = cpu.warm.get_mut(order.get()) {
-            match warm.keep(pfn, &self.keeps) {
+            match warm.keep(pfn, &self.maps[0]) {
                 Keep::Kept => return Ok(()),
-                Keep::Full(older, used) if cpu.push(older, 0, used) => {
-                    cpu.warm[order.get()].replace(pfn, used);
-                    self.maps[0].set(self.maps[0].index(pfn), used.cached());
+                Keep::Full(byte, used) if cpu.push(pfn, 0, order, used) => {
+                    state::store(byte, State::waiting(order, Colour::NONE));
                     return Ok(());
                 }
                 _ => {}
@@ -246,7 +239,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     }
 
     #[inline(never)]
-    fn free_listed(&self, cpu: &mut CpuFront, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+    fn free_listed(&self, cpu: &mut CpuFront<'m>, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         for (place, map) in self.maps.iter().enumerate() {
             let Some(byte) = map.byte(map.index(pfn)) else { continue };
             let state = state::load(byte);
@@ -256,26 +249,41 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
             if order.get() > LISTED_ORDER {
                 return self.free_unlisted(pfn, order);
             }
-            if self.exact {
-                if !state::exchange(byte, state, state.cached()) {
-                    break;
-                }
-            } else {
-                state::store(byte, state.cached());
+            let warm = &mut cpu.warm[order.get()];
+            let keeps = place == 0 && warm.get().is_none();
+            let colour = if keeps { cpu.colour } else { Colour::NONE };
+            let waiting = State::waiting(order, colour);
+            if !self.exact {
+                state::store(byte, waiting);
+            } else if !state::exchange(byte, state, waiting) {
+                break;
             }
-            let (mut pfn, mut state) = (pfn, state);
-            if place == 0 {
-                match cpu.warm[order.get()].replace(pfn, state) {
-                    Some(older) => (pfn, state) = older,
-                    None => return Ok(()),
-                }
-            }
-            if !cpu.push(pfn, place, state) {
-                self.make_room(cpu, pfn, place, state);
+            if colour != Colour::NONE {
+                warm.set(pfn, byte, state, colour, self.exact);
+            } else if !cpu.push(pfn, place, order, state) {
+                self.make_room(cpu, pfn, place, order, state);
             }
             return Ok(());
         }
-        Err(self.refuse(pfn, order))
+        if self.spell_out(pfn) {
+            self.free_listed(cpu, pfn, order)
+        } else {
+            Err(self.refuse(pfn, order))
+        }
+    }
+
+    /// A frame that a zone gave out itself gets its byte; `false` if it is none such.
+    #[cold]
+    #[inline(never)]
+    fn spell_out(&self, pfn: Pfn) -> bool {
+        self.lock.with(|zones| zones.spell_out(pfn))
+    }
+
+    /// Gives a front a colour, if it has none and there is one.
+    fn colour(cpu: &mut CpuFront<'m>, zones: &mut Zones<'_>) {
+        if cpu.colour == Colour::NONE {
+            cpu.colour = zones.colours.take();
+        }
     }
 
     #[cold]
@@ -296,14 +304,14 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// The stack is full: its older half goes back, then the block has a place.
     #[cold]
     #[inline(never)]
-    fn make_room(&self, cpu: &mut CpuFront, pfn: Pfn, place: usize, used: State) {
+    fn make_room(&self, cpu: &mut CpuFront<'m>, pfn: Pfn, place: usize, order: Order, used: State) {
         self.lock.with(|zones| {
+            Self::colour(cpu, zones);
             let Some(zone) = zones.zone_mut(self.kinds[place]) else { return };
-            let (order, migrate) = (used.order(), used.migrate().index());
             let lists = &mut cpu.zones[place];
-            self.flush(lists, zone, order.get(), migrate, flush_batch(order));
+            self.flush(lists, zone, order.get(), used.type_index(), flush_batch(order));
         });
-        cpu.push(pfn, place, used);
+        cpu.push(pfn, place, order, used);
     }
 
     /// Gives the oldest `count` blocks of a list back.
@@ -326,15 +334,17 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
 
     /// Empties a CPU's lists into the zones: before its memory is counted, compacted
     /// or claimed, and when the CPU goes away. O(frames in the lists).
-    pub fn drain(&self, cpu: &mut CpuFront) {
+    pub fn drain(&self, cpu: &mut CpuFront<'m>) {
         self.lock.with(|zones| {
-            for (pfn, used) in cpu.warm.iter_mut().filter_map(Warm::empty) {
+            for (pfn, used) in cpu.warm.iter().filter_map(Warm::get) {
                 if let Some(zone) = zones.zone_mut(self.kinds[0])
-                    && zone.free_cached(pfn, used.order()).is_err()
+                    && zone.free_waiting(pfn, used.order()).is_err()
                 {
                     self.raced.fetch_add(1, Relaxed);
                 }
             }
+            cpu.warm.iter_mut().for_each(Warm::clear);
+            zones.colours.give(core::mem::replace(&mut cpu.colour, Colour::NONE));
             for (lists, kind) in cpu.zones.iter_mut().zip(self.kinds) {
                 let Some(zone) = zones.zone_mut(kind) else { continue };
                 for order in 0..=LISTED_ORDER {
@@ -380,7 +390,7 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// does not reach that far.
     pub fn get_free_pages(
         &self,
-        cpu: &mut CpuFront,
+        cpu: &mut CpuFront<'m>,
         order: Order,
         request: Request,
     ) -> Result<Virt, AllocError> {
@@ -395,7 +405,12 @@ impl<'m, L: Lock<Zones<'m>>> Pages<'m, L> {
     /// `free_pages`: takes such a block back. O(1).
     ///
     /// All of [`FreeError`]; [`FreeError::Misaligned`] also inside a frame.
-    pub fn free_pages(&self, cpu: &mut CpuFront, at: Virt, order: Order) -> Result<(), FreeError> {
+    pub fn free_pages(
+        &self,
+        cpu: &mut CpuFront<'m>,
+        at: Virt,
+        order: Order,
+    ) -> Result<(), FreeError> {
         let phys = self.direct.and_then(|direct| direct.phys(at)).ok_or(FreeError::Foreign)?;
         let pfn = Pfn::containing(phys).ok_or(FreeError::Foreign)?;
         if pfn.phys() != phys {

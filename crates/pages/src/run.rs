@@ -115,16 +115,19 @@ impl Zone<'_> {
         }
     }
 
-    /// Takes a freed block in, if that is short: it continues the run, or there is no run
-    /// and all that a frame needs is its bit in the set. A run stays away then until
-    /// the frame's neighbour comes, whose buddy is in the set.
+    /// Takes a freed frame in and counts it, if there is no run and all that it needs is its
+    /// bit in the set. A run stays away then until the frame's neighbour comes, whose buddy
+    /// is in the set.
+    #[inline(always)]
+    pub(crate) fn join_lone(&mut self, index: usize) -> bool {
+        self.run.is_empty() && index != self.run.end && self.insert_lone(index)
+    }
+
+    /// Takes a freed block in, if it continues the run.
     #[inline(always)]
     pub(crate) fn join_quickly(&mut self, index: usize, size: usize) -> bool {
         let run = self.run;
-        if run.is_empty() {
-            return size == 1 && index != run.end && self.insert_lone(index);
-        }
-        let continues = index == run.end && self.same_block(index, run.migrate);
+        let continues = !run.is_empty() && index == run.end && self.same_block(index, run.migrate);
         if continues {
             self.run.end = index + size;
         }

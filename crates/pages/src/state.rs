@@ -1,28 +1,34 @@
 //! One byte a frame: what it is, in which order, for whom.
 //!
 //! ```text
-//!   7 6   5 4   3 2 1 0
-//!   kind  type  order        kind 0 absent: a hole, or not added yet
-//!                                 1 free, or inside a block (not its first frame)
-//!                                 2 first frame of a block in use
-//!                                 3 the same, waiting in a per-CPU list
+//!   0                    absent: a hole, or not added yet
+//!   1                    free, or inside a block (not its first frame)
+//!   4 + 4 colour + order first frame of a block that waits in a per-CPU list (orders 0 to
+//!                        3); the warm one of a front carries its colour (`warm.rs`)
+//!   11 type:2 order:4    the same of a block in use
 //! ```
 //! The bytes are atomic, so that a CPU's front can check and mark its own blocks
 //! without the zone's lock. Loads and stores are plain (relaxed): a block has one
 //! owner, and only a double free brings two to one byte.
 
 use crate::atomic::{AtomicU8, Relaxed};
-use crate::frame::{Order, Pfn};
-use crate::migrate::MigrateType;
+use crate::cpu::{Colour, LISTED_ORDER};
+use crate::frame::{ORDERS, Order, Pfn};
+use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use core::fmt;
 
-const KIND: u8 = 0b1100_0000;
-const TYPE_SHIFT: u32 = 4;
-const ORDER: u8 = 0b0000_1111;
 const ABSENT: u8 = 0;
-const PLAIN: u8 = 1 << 6;
-const USED: u8 = 2 << 6;
-const CACHED: u8 = 3 << 6;
+const PLAIN: u8 = 1;
+const TYPE_SHIFT: u32 = 4;
+const USED: u8 = 0b1100_0000;
+const ORDER: u8 = 0b0000_1111;
+const WAITING: u8 = 4;
+const COLOUR_SHIFT: u32 = 2;
+const LISTED: u8 = 0b11;
+
+const _: () = assert!(LISTED_ORDER == LISTED as usize && ORDERS <= ORDER as usize + 1);
+const _: () = assert!(MIGRATE_TYPES <= 4);
+const _: () = assert!(WAITING as u32 + (Colour::COUNT << COLOUR_SHIFT) <= USED as u32);
 
 /// A frame's byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,72 +37,83 @@ pub(crate) struct State(u8);
 impl State {
     pub(crate) const ABSENT: Self = Self(ABSENT);
     pub(crate) const PLAIN: Self = Self(PLAIN);
+    /// No frame's byte.
+    pub(crate) const OF_NONE: Self = Self(2);
 
     #[inline]
     pub(crate) const fn used(order: Order, migrate: MigrateType) -> Self {
         Self(USED | (migrate as u8) << TYPE_SHIFT | order.get() as u8)
     }
 
+    /// Of an order that has lists.
     #[inline]
-    pub(crate) const fn bits(self) -> u8 {
-        self.0
+    pub(crate) const fn waiting(order: Order, colour: Colour) -> Self {
+        Self(WAITING + (colour.get() << COLOUR_SHIFT) + (order.get() as u8 & LISTED))
     }
 
-    #[inline]
-    pub(crate) const fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    #[inline]
-    pub(crate) const fn cached(self) -> Self {
-        Self(self.0 | CACHED)
+    /// Not 0 if it is another.
+    #[inline(always)]
+    pub(crate) const fn differs(self, other: Self) -> u8 {
+        self.0 ^ other.0
     }
 
     #[inline]
     pub(crate) const fn is_used_as(self, order: Order) -> bool {
-        self.0 & (KIND | ORDER) == USED | order.get() as u8
+        self.0 & (USED | ORDER) == USED | order.get() as u8
     }
 
     #[inline]
-    pub(crate) const fn is_cached_as(self, order: Order) -> bool {
-        self.0 & (KIND | ORDER) == CACHED | order.get() as u8
+    pub(crate) const fn is_waiting_as(self, order: Order) -> bool {
+        self.is_waiting() && self.0 & LISTED == order.get() as u8
     }
 
     #[inline]
     pub(crate) const fn is_used(self) -> bool {
-        self.0 & KIND == USED
+        self.0 >= USED
     }
 
     #[inline]
-    pub(crate) const fn is_cached(self) -> bool {
-        self.0 & KIND == CACHED
+    pub(crate) const fn is_waiting(self) -> bool {
+        self.0.wrapping_sub(WAITING) < USED - WAITING
     }
 
     #[inline]
     pub(crate) const fn is_head(self) -> bool {
-        self.0 & USED != 0
+        self.0 >= WAITING
     }
 
     #[inline]
     pub(crate) const fn is_absent(self) -> bool {
-        self.0 & KIND == ABSENT
+        self.0 == ABSENT
     }
 
+    /// Of a block's first frame.
     #[inline]
     pub(crate) const fn order(self) -> Order {
-        Order::of((self.0 & ORDER) as usize)
+        Order::of((self.0 & if self.is_waiting() { LISTED } else { ORDER }) as usize)
     }
 
+    /// Of a block in use.
     #[inline]
     pub(crate) const fn migrate(self) -> MigrateType {
-        MigrateType::from_bits(self.0 >> TYPE_SHIFT)
+        MigrateType::from_bits(self.type_index() as u8)
+    }
+
+    /// The same as an index.
+    #[inline(always)]
+    pub(crate) const fn type_index(self) -> usize {
+        (self.0 >> TYPE_SHIFT & 3) as usize
     }
 }
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = ["absent", "plain", "used", "cached"][(self.0 >> 6) as usize];
-        write!(f, "{kind} order {} {}", self.0 & ORDER, self.migrate().name())
+        match *self {
+            Self::ABSENT => f.write_str("absent"),
+            Self::PLAIN => f.write_str("plain"),
+            waiting if waiting.is_waiting() => write!(f, "waiting order {}", self.order().get()),
+            _ => write!(f, "used order {} {}", self.order().get(), self.migrate().name()),
+        }
     }
 }
 
@@ -129,10 +146,6 @@ impl<'m> FrameMap<'m> {
     #[inline]
     pub(crate) const fn pfn(&self, index: usize) -> Pfn {
         Pfn::new(self.base + index as u32)
-    }
-
-    pub(crate) const fn bytes(&self) -> &'m [AtomicU8] {
-        self.bytes
     }
 
     /// The byte of a frame; `None` for frames of other zones.

@@ -7,6 +7,7 @@
 
 use crate::frame::{ORDERS, Order};
 use crate::migrate::MigrateType;
+use crate::state::State;
 use crate::zone::Zone;
 use crate::zones::Zones;
 use core::fmt;
@@ -41,14 +42,14 @@ impl Zone<'_> {
             return -1000;
         }
         let requested = u64::from(order.frames());
-        let pieces = (1000 + u64::from(self.free) * 1000 / requested) / total;
+        let pieces = (1000 + u64::from(self.free_frames()) * 1000 / requested) / total;
         1000 - pieces as i32
     }
 
     /// Linux's unusable index, in thousandths: the part of free memory that a
     /// request of this order cannot use. O(orders).
     pub fn unusable_index(&self, order: Order) -> i32 {
-        if self.free == 0 {
+        if self.free_frames() == 0 {
             return 1000;
         }
         let usable: u64 = Order::all()
@@ -56,7 +57,7 @@ impl Zone<'_> {
             .skip(order.get())
             .map(|(order, count)| u64::from(count) << order.get())
             .sum();
-        ((u64::from(self.free) - usable) * 1000 / u64::from(self.free)) as i32
+        ((u64::from(self.free_frames()) - usable) * 1000 / u64::from(self.free_frames())) as i32
     }
 
     /// Checks every invariant of the books. O(frames): for tests.
@@ -66,7 +67,10 @@ impl Zone<'_> {
         let run = self.run;
         let mut counts = [[0; ORDERS]; crate::migrate::MIGRATE_TYPES];
         for index in 0..self.map.len() {
-            let state = self.map.get(index);
+            let state = self.state_at(index);
+            if state != self.map.get(index) && self.map.get(index) != State::PLAIN {
+                return Err("a frame is marked twice");
+            }
             absent += u32::from(state.is_absent());
             let mut found = None;
             for migrate in MigrateType::ALL {
@@ -91,14 +95,14 @@ impl Zone<'_> {
                 }
             }
             if run.contains(index) {
-                if found.is_some() || index < covered || state != crate::state::State::PLAIN {
+                if found.is_some() || index < covered || state != State::PLAIN {
                     return Err("a frame of the run is elsewhere, too");
                 }
                 free += 1;
                 continue;
             }
             let order = match found {
-                Some(_) if state != crate::state::State::PLAIN => {
+                Some(_) if state != State::PLAIN => {
                     return Err("a free block's frame is not plain");
                 }
                 Some(order) => order,
@@ -111,7 +115,7 @@ impl Zone<'_> {
             }
             covered = index + (1 << order);
         }
-        if counts != self.counts() || free != self.free {
+        if counts != self.counts() || free != self.free_frames() {
             return Err("the counts are wrong");
         }
         if self.managed != self.map.len() as u32 - absent {

@@ -57,6 +57,7 @@ impl Zone<'_> {
         }
         let block = index >> PAGEBLOCK << PAGEBLOCK;
         if want.may_steal(Order::of(found)) && self.pays_to_take(block, from, want) {
+            self.spell_out_pageblock(block);
             self.move_free_blocks(block, from, want);
             self.set_types(block, 1, want);
             return self.take_smallest(order, want);
@@ -70,11 +71,11 @@ impl Zone<'_> {
     fn pays_to_take(&self, block: usize, from: MigrateType, want: MigrateType) -> bool {
         let (mut used, mut movable, mut present) = (0, 0, 0);
         for index in block..block + (1 << PAGEBLOCK) {
-            let state = self.map.get(index);
+            let state = self.state_at(index);
             present += u32::from(!state.is_absent());
             if state.is_head() {
                 used += state.order().frames();
-                if state.migrate() == MigrateType::Movable {
+                if state.is_used() && state.migrate() == MigrateType::Movable {
                     movable += state.order().frames();
                 }
             }

@@ -1,42 +1,22 @@
-//! The block of an order that a CPU freed last, in one word beside its stacks.
+//! The block of an order that a CPU freed last: its frame's byte says whether it is here.
 //!
 //! ```text
-//!   63      40 39       32 31                  0
-//!        0     state in use   !frame number         low half 0: none
+//!   waiting: of this order, the front's colour     byte == waiting: here, and nowhere else
+//!   alloc   byte == waiting, asked for as `used`  ─► byte = used       one store
+//!   free    the same number, byte == used         ─► byte = waiting    one store
 //! ```
-//! A pair of calls is bound by its stores, one a cycle, and by the chain from a store of the
-//! word to the load of it. So the kind stays when the block goes (one store, of a
-//! constant), the number is kept as its complement (putting it in is one addition), and
-//! what the word holds is checked together with the frame's bounds: of another kind, or
-//! empty, it is past the end of every zone.
+//! No two fronts have one colour. So the byte alone says that the block is free *and* that
+//! this front has it: a pair of calls is two stores to one byte, and what it loads is
+//! compared, not computed with. Number and place of a block that left stay: most often it
+//! comes back, and they need not be written again.
+//!
+//! Invariant: a block whose byte is `waiting` is here, and on no stack; it leaves by a request.
+//! What is freed while one is here goes to the stack.
 
 use crate::atomic::AtomicU8;
+use crate::cpu::Colour;
 use crate::frame::Pfn;
 use crate::state::{self, FrameMap, State};
-
-const KIND_SHIFT: u32 = 32;
-
-/// The bytes of the highest zone, as the quick ways reach them.
-pub(crate) struct Quick<'m> {
-    /// The first frame's number, plus one.
-    first: u64,
-    bytes: &'m [AtomicU8],
-}
-
-impl<'m> Quick<'m> {
-    pub(crate) fn new(map: FrameMap<'m>) -> Self {
-        Self { first: u64::from(map.pfn(0).get()) + 1, bytes: map.bytes() }
-    }
-
-    /// Of no frame.
-    pub(crate) const EMPTY: Self = Self { first: 0, bytes: &[] };
-
-    /// The byte of the frame before number `next`.
-    #[inline(always)]
-    fn byte_before(&self, next: u64) -> Option<&'m AtomicU8> {
-        self.bytes.get(next.wrapping_sub(self.first) as usize)
-    }
-}
 
 /// Tells the compiler that this way is the other one.
 #[inline(always)]
@@ -44,82 +24,96 @@ impl<'m> Quick<'m> {
 const fn seldom() {}
 
 /// What [`Warm::keep`] did.
-pub(crate) enum Keep {
+pub(crate) enum Keep<'m> {
     /// Marked and kept.
     Kept,
-    /// Nothing: this other block of its kind is here. The kind, as the state in use.
-    Full(Pfn, State),
+    /// Nothing: another one of its kind is here. The block's byte, and that kind.
+    Full(&'m AtomicU8, State),
     /// Nothing: of another kind or zone, or not in use.
     Refused,
 }
 
-/// A block freed last, or none; and of which kind the next may be.
-pub(crate) struct Warm(u64);
+/// A block freed last, here or gone again; and of which kind the next may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Warm<'m> {
+    byte: &'m AtomicU8,
+    pfn: Pfn,
+    /// Of a block that is taken.
+    used: State,
+    /// Of one that the short way keeps: the same, or of none if frees are exact.
+    keeps: State,
+    waiting: State,
+}
 
-impl Warm {
-    /// None, of no kind: no byte is that large.
-    pub(crate) const EMPTY: Self = Self(0x100 << KIND_SHIFT);
-
-    #[inline(always)]
-    const fn none_of(used: State) -> u64 {
-        (used.bits() as u64) << KIND_SHIFT
+impl<'m> Warm<'m> {
+    /// None, of no kind; `nowhere` is no frame's byte.
+    pub(crate) const fn empty(nowhere: &'m AtomicU8) -> Self {
+        let (used, keeps, waiting) = (State::OF_NONE, State::OF_NONE, State::OF_NONE);
+        Self { byte: nowhere, pfn: Pfn::new(0), used, keeps, waiting }
     }
 
-    /// Takes the block, if it is of this kind, and marks it as in use.
+    /// Forgets the block, which has gone elsewhere, and the kind.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::empty(self.byte);
+    }
+
+    /// Takes the block, if it is here and of this kind, and marks it as in use.
     #[inline(always)]
-    pub(crate) fn take(&mut self, used: State, frames: &Quick<'_>) -> Option<Pfn> {
-        let next = self.0 ^ Self::none_of(used);
-        let Some(byte) = frames.byte_before(next) else {
+    pub(crate) fn take(&self, used: State) -> Option<Pfn> {
+        // One branch for both: a pair has few instructions beside its branches.
+        if state::load(self.byte).differs(self.waiting) | self.used.differs(used) != 0 {
             seldom();
             return None;
-        };
-        let pfn = Pfn::new((self.0 as u32).wrapping_sub(1));
-        self.0 = Self::none_of(used);
-        state::store(byte, used);
-        Some(pfn)
+        }
+        state::store(self.byte, used);
+        Some(self.pfn)
     }
 
-    /// Keeps a block in use, if there is none and it is of the kind that was here last, and
+    /// Keeps a block in use, if none is here and it is of the kind that was here last, and
     /// marks it as waiting.
     #[inline(always)]
-    pub(crate) fn keep(&mut self, pfn: Pfn, frames: &Quick<'_>) -> Keep {
-        // Loaded before the byte, which hangs on the frame's number.
-        let before = self.0;
-        let next = u64::from(pfn.get()) + 1;
-        let Some(byte) = frames.byte_before(next) else { return Keep::Refused };
-        let state = state::load(byte);
-        if before == Self::none_of(state) {
-            self.0 = before + next;
-            state::store(byte, state.cached());
-            return Keep::Kept;
+    pub(crate) fn keep(&mut self, pfn: Pfn, frames: &FrameMap<'m>) -> Keep<'m> {
+        let another = self.pfn.get() ^ pfn.get();
+        if another | u32::from(state::load(self.byte).differs(self.keeps)) != 0 {
+            seldom();
+            return if another != 0 { self.keep_another(pfn, frames) } else { Keep::Refused };
         }
-        seldom();
-        let kind = (before >> KIND_SHIFT) as u32;
-        if kind == u32::from(state.bits()) {
-            return Keep::Full(Pfn::new(before as u32 - 1), State::from_bits(kind as u8));
-        }
-        Keep::Refused
+        state::store(self.byte, self.waiting);
+        Keep::Kept
     }
 
-    /// Keeps a block that is marked; the one before, if there is one, and its state in use.
     #[inline(always)]
-    pub(crate) fn replace(&mut self, pfn: Pfn, used: State) -> Option<(Pfn, State)> {
-        let before = core::mem::replace(self, Self(Self::none_of(used) + u64::from(pfn.get()) + 1));
-        before.get()
+    fn keep_another(&mut self, pfn: Pfn, frames: &FrameMap<'m>) -> Keep<'m> {
+        let Some(byte) = frames.byte(frames.index(pfn)) else { return Keep::Refused };
+        if state::load(byte) != self.keeps {
+            return Keep::Refused;
+        }
+        if state::load(self.byte) == self.waiting {
+            return Keep::Full(byte, self.used);
+        }
+        (self.pfn, self.byte) = (pfn, byte);
+        state::store(byte, self.waiting);
+        Keep::Kept
     }
 
-    /// Gives it away, whatever it is, still marked.
-    pub(crate) fn empty(&mut self) -> Option<(Pfn, State)> {
-        core::mem::replace(self, Self::EMPTY).get()
+    /// The block, if it is here, and its state in use.
+    pub(crate) fn get(&self) -> Option<(Pfn, State)> {
+        let here = state::load(self.byte) == self.waiting;
+        here.then_some((self.pfn, self.used))
     }
 
-    pub(crate) const fn is_some(&self) -> bool {
-        self.0 as u32 != 0
-    }
-
-    #[inline]
-    const fn get(&self) -> Option<(Pfn, State)> {
-        let used = State::from_bits((self.0 >> KIND_SHIFT) as u8);
-        if self.is_some() { Some((Pfn::new(self.0 as u32 - 1), used)) } else { None }
+    /// From now on, this is the block, whose byte is stored; of any kind. `exact`: the short
+    /// way keeps none.
+    pub(crate) fn set(
+        &mut self,
+        pfn: Pfn,
+        byte: &'m AtomicU8,
+        used: State,
+        colour: Colour,
+        exact: bool,
+    ) {
+        let keeps = if exact { State::OF_NONE } else { used };
+        let waiting = State::waiting(used.order(), colour);
+        *self = Self { byte, pfn, used, keeps, waiting };
     }
 }

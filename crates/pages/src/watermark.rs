@@ -137,19 +137,19 @@ impl Zone<'_> {
             (Mark::Min, _) => self.marks.min - self.marks.min / 2,
         };
         let kept = mark + self.marks.reserve[request.zone.index()];
-        let after = self.free.saturating_sub((1 << order) - 1);
+        let after = self.free_frames().saturating_sub((1 << order) - 1);
         after > kept
     }
 
     /// How many single frames may go before the mark is reached.
     pub(crate) fn spare_frames(&self, request: Request, mark: Mark) -> u32 {
         let mark = match (mark, request.urgency) {
-            (_, Urgency::Exhaust) => return self.free,
+            (_, Urgency::Exhaust) => return self.free_frames(),
             (Mark::Low, _) => self.marks.low,
             (Mark::Min, Urgency::Normal) => self.marks.min,
             (Mark::Min, Urgency::Atomic) => self.marks.min - self.marks.min / 2,
         };
-        self.free.saturating_sub(mark + self.marks.reserve[request.zone.index()])
+        self.free_frames().saturating_sub(mark + self.marks.reserve[request.zone.index()])
     }
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //!   frames   [AtomicU8]  one byte a frame: in use? which order? for whom?
 //!   words    [u64]       free[type][order]: 3 × 11 bit sets   about 6 bits a frame
-//!                        pageblock types: 2 bits for each 512 frames
+//!                        a word for each pageblock: its type
+//!                        a bit a frame: given out by the zone itself (`out.rs`)
 //! ```
 //! Under 2 bytes a frame, from the caller; the frames themselves are never
 //! touched, and may be unmapped or belong to a guest. The invariant: a frame is
@@ -82,7 +83,7 @@ impl Metadata<'_> {
     /// Length of `words` for a zone from `start` to `end`.
     pub const fn words(start: Pfn, end: Pfn) -> usize {
         let span = span(Self::frame_bytes(start, end));
-        let mut words = type_words(span);
+        let mut words = type_words(span) + out_words(span);
         let mut order = 0;
         while order < ORDERS {
             words += MIGRATE_TYPES * BitTree::words(span >> order);
@@ -102,7 +103,11 @@ const fn span(frames: usize) -> usize {
 }
 
 const fn type_words(span: usize) -> usize {
-    (span >> PAGEBLOCK_ORDER.get()).div_ceil(32)
+    span >> PAGEBLOCK_ORDER.get()
+}
+
+const fn out_words(span: usize) -> usize {
+    span / 64
 }
 
 /// Places for sets: 16 a type, so that finding one is a shift.
@@ -120,11 +125,15 @@ pub struct Zone<'m> {
     pub(crate) kind: ZoneKind,
     pub(crate) map: FrameMap<'m>,
     pub(crate) words: &'m mut [u64],
+    /// Where the marks of `out.rs` begin in `words`; they are the last.
+    pub(crate) out: usize,
     sets: [BitTree; SETS],
     /// Bit k: the type has free blocks of order k.
     pub(crate) nonempty: [u32; MIGRATE_TYPES],
     pub(crate) run: Run,
     pub(crate) max_order: usize,
+    /// Frames in the sets and the run, without those that came in by
+    /// [`insert_lone`](Self::insert_lone); wraps.
     pub(crate) free: u32,
     pub(crate) managed: u32,
     pub(crate) marks: Watermarks,
@@ -165,12 +174,14 @@ impl<'m> Zone<'m> {
                 at += BitTree::words(bits);
             }
         }
-        let movable = 0x5555_5555_5555_5555 * MigrateType::Movable as u64;
-        words[..type_words(span)].fill(movable);
+        // Last, so that a frame past the zone is past the words, too.
+        let out = at;
+        words[..type_words(span)].fill(MigrateType::Movable as u64);
         Ok(Self {
             kind,
             map,
             words,
+            out,
             sets,
             nonempty: [0; MIGRATE_TYPES],
             run: Run::default(),
@@ -198,7 +209,7 @@ impl<'m> Zone<'m> {
         }
         self.map.fill(from, to - from, State::PLAIN);
         self.managed += (to - from) as u32;
-        self.free += (to - from) as u32;
+        self.free = self.free.wrapping_add((to - from) as u32);
         self.settle();
         self.run = Run { start: from, end: to, migrate: MigrateType::Movable };
         self.settle();
@@ -222,8 +233,9 @@ impl<'m> Zone<'m> {
     }
 
     /// Frames in its free sets (those in per-CPU lists are not).
-    pub const fn free_frames(&self) -> u32 {
-        self.free
+    pub fn free_frames(&self) -> u32 {
+        let lone = |free: u32, migrate| free.wrapping_add(self.set(migrate, 0).lone);
+        MigrateType::ALL.into_iter().fold(self.free, lone)
     }
 
     /// Its watermarks.
@@ -239,8 +251,7 @@ impl<'m> Zone<'m> {
 
     #[inline(always)]
     fn type_bits(&self, index: usize) -> usize {
-        let block = index >> PAGEBLOCK_ORDER.get();
-        (self.words[block / 32] >> (block % 32 * 2)) as usize & 3
+        self.words[index >> PAGEBLOCK_ORDER.get()] as usize
     }
 
     /// Retypes the pageblocks of `index..index + frames`, whose free blocks the
@@ -248,9 +259,7 @@ impl<'m> Zone<'m> {
     pub(crate) fn set_types(&mut self, index: usize, frames: usize, migrate: MigrateType) {
         let first = index >> PAGEBLOCK_ORDER.get();
         for block in first..(index + frames).div_ceil(1 << PAGEBLOCK_ORDER.get()) {
-            let word = &mut self.words[block / 32];
-            let shift = block % 32 * 2;
-            *word = *word & !(3 << shift) | (migrate as u64) << shift;
+            self.words[block] = migrate as u64;
         }
     }
 
@@ -327,7 +336,8 @@ impl<'m> Zone<'m> {
     }
 
     /// Puts a frame into its set, if that takes no more than its bit, as random frees have it:
-    /// its buddy is not there, and another one of its word is.
+    /// its buddy is not there, and another one of its word is. Counts it as free, too: beside
+    /// the set's count, since each line that is written costs.
     #[inline(always)]
     pub(crate) fn insert_lone(&mut self, index: usize) -> bool {
         let set = &mut self.sets[(self.type_bits(index) << 4) & (SETS - 1)];
@@ -336,6 +346,7 @@ impl<'m> Zone<'m> {
         if lone {
             *word |= 1 << (index % 64);
             set.count += 1;
+            set.lone = set.lone.wrapping_add(1);
         }
         lone
     }

@@ -6,6 +6,7 @@
 //! ```
 //! This is what the caller's lock protects.
 
+use crate::cpu::Colours;
 use crate::error::{AllocError, BulkFreeError, ClaimError, FreeError, RegionError};
 use crate::frame::{Order, Pfn};
 use crate::migrate::MigrateType;
@@ -13,15 +14,22 @@ use crate::watermark::{LOWMEM_RESERVE_RATIO, Mark, Request, Urgency, Watermarks}
 use crate::zone::{ZONES, Zone, ZoneKind};
 
 /// Up to three zones.
-#[derive(Default)]
 pub struct Zones<'m> {
     zones: [Option<Zone<'m>>; ZONES],
+    /// Of the fronts before these zones.
+    pub(crate) colours: Colours,
+}
+
+impl Default for Zones<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<'m> Zones<'m> {
     /// None yet.
     pub const fn new() -> Self {
-        Self { zones: [const { None }; ZONES] }
+        Self { zones: [const { None }; ZONES], colours: Colours::NEW }
     }
 
     /// Brings a zone in. O(1). [`RegionError::ZoneTaken`].
@@ -166,6 +174,16 @@ impl<'m> Zones<'m> {
     #[inline]
     fn zone_of(&mut self, pfn: Pfn) -> Option<&mut Zone<'m>> {
         self.zones.iter_mut().rev().flatten().find(|zone| zone.map.index(pfn) < zone.map.len())
+    }
+
+    /// Lets the fronts see what a zone gave out itself, around a frame; `false` if that one
+    /// is none such.
+    pub(crate) fn spell_out(&mut self, pfn: Pfn) -> bool {
+        let Some(zone) = self.zone_of(pfn) else { return false };
+        let index = zone.map.index(pfn);
+        let spelled = zone.state_at(index) != zone.map.get(index);
+        zone.spell_out(index);
+        spelled
     }
 
     /// The very block at `pfn`. O(orders). All of [`ClaimError`].

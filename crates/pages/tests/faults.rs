@@ -15,7 +15,7 @@ use world::{Heap, cpu, free_frames, world};
 /// What a script of every operation holds.
 struct Run {
     pages: Pages<'static, SpinLock<Zones<'static>>>,
-    fronts: [Box<CpuFront>; 2],
+    fronts: [Box<CpuFront<'static>>; 2],
     live: Vec<(Pfn, Order)>,
     total: u32,
     refusals: u32,

@@ -107,7 +107,7 @@ fn misuse_is_refused() {
     let mut cpu = CpuFront::new();
     let pfn = pages.alloc(&mut cpu, order(2), ALL).unwrap();
     let allocated = order(2);
-    let free = |cpu: &mut CpuFront, pfn: u32, o| pages.free(cpu, Pfn::new(pfn), order(o));
+    let free = |cpu: &mut CpuFront<'static>, pfn: u32, o| pages.free(cpu, Pfn::new(pfn), order(o));
     assert_eq!(free(&mut cpu, pfn.get(), 0), Err(FreeError::WrongOrder { allocated }));
     assert_eq!(free(&mut cpu, pfn.get() + 1, 2), Err(FreeError::Misaligned));
     let inside = FreeError::InsideBlock { head: pfn, order: allocated };
@@ -264,4 +264,100 @@ fn a_fresh_front_takes_no_frame_of_a_hole() {
         }
         assert_eq!(cpu.frames(), 0);
     }
+}
+
+/// A front's number of a block that another front has now says nothing.
+#[test]
+fn a_warm_block_has_one_front() {
+    let pages = pages(2048);
+    let (mut here, mut there) = (CpuFront::new(), CpuFront::new());
+    let one = |front: &mut CpuFront<'static>| pages.alloc(front, Order::ZERO, ALL).unwrap();
+    let other = one(&mut there);
+    let pfn = one(&mut here);
+    for _ in 0..3 {
+        pages.free(&mut here, pfn, Order::ZERO).unwrap();
+        assert_eq!(one(&mut here), pfn);
+        pages.free(&mut there, pfn, Order::ZERO).unwrap();
+        assert_eq!(pages.free(&mut here, pfn, Order::ZERO), Err(FreeError::DoubleFree));
+        let next = one(&mut here);
+        assert_ne!(next, pfn);
+        pages.free(&mut here, next, Order::ZERO).unwrap();
+        assert_eq!(one(&mut there), pfn);
+    }
+    pages.free(&mut here, pfn, Order::ZERO).unwrap();
+    pages.free(&mut there, other, Order::ZERO).unwrap();
+    pages.drain(&mut here);
+    pages.drain(&mut there);
+    assert_eq!(free_frames(&pages), 2048);
+    check(&pages);
+}
+
+/// There are fewer colours than processors may be: the fronts beyond do without, and a
+/// drained front gives its own back.
+#[test]
+fn more_fronts_than_colours() {
+    for exact in [false, true] {
+        let pages = pages(1 << 14);
+        let pages = if exact { pages.with_exact_frees() } else { pages };
+        for _ in 0..3 {
+            let mut fronts: Vec<Box<CpuFront<'static>>> =
+                (0..100).map(|_| Box::default()).collect();
+            let mut owners = std::collections::BTreeSet::new();
+            for front in &mut fronts {
+                for round in 0..3 {
+                    let pfn = pages.alloc(front, Order::ZERO, ALL).unwrap();
+                    assert!(owners.insert(pfn.get()) || round > 0);
+                    if round < 2 {
+                        pages.free(front, pfn, Order::ZERO).unwrap();
+                    }
+                }
+            }
+            let held: Vec<u32> = owners.into_iter().collect();
+            for (pfn, front) in held.iter().zip(fronts.iter_mut().rev()) {
+                pages.free(front, Pfn::new(*pfn), Order::ZERO).unwrap();
+                let twice = pages.free(front, Pfn::new(*pfn), Order::ZERO);
+                assert_eq!(twice, Err(FreeError::DoubleFree));
+            }
+            let waiting: u32 = fronts.iter().map(|front| front.frames()).sum();
+            assert_eq!(free_frames(&pages) + waiting, 1 << 14);
+            fronts.iter_mut().for_each(|front| pages.drain(front));
+            assert_eq!(free_frames(&pages), 1 << 14);
+            check(&pages);
+        }
+        assert_eq!(pages.raced_frees(), 0);
+    }
+}
+
+/// What a zone gave out itself is freed through a front, and the other way round.
+#[test]
+fn frames_of_a_zone_pass_through_fronts() {
+    let pages = pages(4096);
+    let mut cpu = CpuFront::new();
+    let direct = |zones: &mut Zones<'static>| zones.alloc(Order::ZERO, ALL).unwrap();
+    let taken: Vec<Pfn> = (0..300).map(|_| pages.zones(direct)).collect();
+    for pfn in &taken[..200] {
+        pages.free(&mut cpu, *pfn, Order::ZERO).unwrap();
+        assert_eq!(pages.free(&mut cpu, *pfn, Order::ZERO), Err(FreeError::DoubleFree));
+        let again = pages.zones(|zones| zones.free(*pfn, Order::ZERO));
+        assert_eq!(again, Err(FreeError::DoubleFree));
+    }
+    check(&pages);
+    pages.zones(|zones| zones.free_bulk(&taken[200..], Order::ZERO)).unwrap();
+    let front = pages.alloc(&mut cpu, Order::ZERO, ALL).unwrap();
+    pages.zones(|zones| zones.free(front, Order::ZERO)).unwrap();
+    let wrong = pages.zones(direct);
+    let free = |order| pages.zones(|zones| zones.free(wrong, order));
+    assert_eq!(
+        free(order(1)).unwrap_err(),
+        if wrong.get() % 2 == 0 {
+            FreeError::WrongOrder { allocated: Order::ZERO }
+        } else {
+            FreeError::Misaligned
+        }
+    );
+    pages.zones(|zones| zones.split_block(wrong, Order::ZERO)).unwrap();
+    free(Order::ZERO).unwrap();
+    pages.drain(&mut cpu);
+    assert_eq!(free_frames(&pages), 4096);
+    check(&pages);
 }

@@ -16,7 +16,7 @@ pub struct Shared<'m> {
     /// The zones behind a lock.
     pub pages: Pages<'m, RefCell<Zones<'m>>>,
     /// One list of ready frames a processor.
-    pub fronts: RefCell<Vec<CpuFront>>,
+    pub fronts: RefCell<Vec<CpuFront<'m>>>,
     /// The processor that runs.
     pub cpu: Cell<usize>,
     /// Faults to come.

@@ -200,8 +200,8 @@ impl<T: PageTable> Mm<T> {
     /// The stack with the strings on it.
     fn map_stack(&mut self, env: &mut Env<'_, '_>, start: &Start<'_>) -> Result<(), Error> {
         let top = self.layout.stack_top;
-        // A null word ends the stack; the strings lie below it.
-        let word = if self.layout.width == Width::Bits64 { 8 } else { 4 };
+        // A null word of the kernel ends the stack; the strings lie below it.
+        let word = if self.layout.width == Width::Bits32 { 4 } else { 8 };
         let strings = start.argument_bytes.saturating_add(start.environment_bytes);
         let bytes = page_align(strings.saturating_add(word));
         if bytes == 0 || bytes > self.limits.stack / 4 {

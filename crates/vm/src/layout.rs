@@ -89,6 +89,8 @@ pub enum Aslr {
 pub enum Width {
     /// 3 GiB for the program, 1 GiB for the kernel.
     Bits32,
+    /// 32 bits under a kernel of 64: 4 GiB but for two pages.
+    Compat32,
     /// 128 TiB each.
     Bits64,
 }
@@ -98,20 +100,21 @@ impl Width {
     pub const fn task_size(self) -> u64 {
         match self {
             Self::Bits32 => 0xc000_0000,
+            Self::Compat32 => (1 << 32) - 2 * PAGE_SIZE,
             Self::Bits64 => (1 << 47) - PAGE_SIZE,
         }
     }
 
     const fn stack_random_pages(self) -> u64 {
         match self {
-            Self::Bits32 => 0x7ff,
+            Self::Bits32 | Self::Compat32 => 0x7ff,
             Self::Bits64 => 0x3f_ffff,
         }
     }
 
     const fn mmap_random_bits(self) -> u32 {
         match self {
-            Self::Bits32 => 8,
+            Self::Bits32 | Self::Compat32 => 8,
             Self::Bits64 => 28,
         }
     }
@@ -119,7 +122,7 @@ impl Width {
     /// How far above the image the break may start, at random.
     const fn brk_random_bytes(self) -> u64 {
         match self {
-            Self::Bits32 => 32 << 20,
+            Self::Bits32 | Self::Compat32 => 32 << 20,
             Self::Bits64 => 1 << 30,
         }
     }
@@ -128,6 +131,8 @@ impl Width {
     const fn dyn_base(self) -> u64 {
         match self {
             Self::Bits32 => 0x40_0000,
+            // COMPAT_ELF_ET_DYN_BASE: 16 MiB above where mappings go bottom-up.
+            Self::Compat32 => crate::addr::page_align(self.task_size() / 3) + (16 << 20),
             Self::Bits64 => self.task_size() / 3 * 2,
         }
     }

@@ -252,6 +252,8 @@ fn each_level_of_aslr_leaves_the_order_and_moves_more() {
         (Width::Bits64, Aslr::Full),
         (Width::Bits32, Aslr::Off),
         (Width::Bits32, Aslr::Full),
+        (Width::Compat32, Aslr::Off),
+        (Width::Compat32, Aslr::Full),
     ] {
         let mut seen = std::collections::HashSet::new();
         let mut breaks = std::collections::HashSet::new();
@@ -274,7 +276,7 @@ fn each_level_of_aslr_leaves_the_order_and_moves_more() {
             assert!(order.is_sorted(), "{width:?} {aslr:?} {seed}: {order:?}");
             let gap = bounds.start_brk.get() - image_end;
             assert_eq!(gap == 0, aslr < Aslr::Full, "the break starts {gap} bytes above");
-            assert!(gap <= (if width == Width::Bits32 { 32 << 20 } else { 1 << 30 }) + PAGE);
+            assert!(gap <= (if width == Width::Bits64 { 1 << 30 } else { 32 << 20 }) + PAGE);
             let large = map(&mut machine, &mut mm, 512);
             assert!(at(large) < mm.layout.mmap_base && at(large) > bounds.start_brk);
             let grown = bounds.start_brk.up(1 << 20);

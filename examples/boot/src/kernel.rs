@@ -29,10 +29,10 @@ type Arena = SpinLock<TableArena<'static>>;
 #[derive(Clone, Copy)]
 pub struct Frames {
     pub pages: &'static Machine,
-    front: &'static SpinLock<CpuFront>,
+    front: &'static SpinLock<CpuFront<'static>>,
 }
 
-static FRONT: SpinLock<CpuFront> = SpinLock::new(CpuFront::new());
+static FRONT: SpinLock<CpuFront<'static>> = SpinLock::new(CpuFront::new());
 
 impl Frames {
     /// A single frame of zeros.

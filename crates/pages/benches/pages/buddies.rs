@@ -58,7 +58,7 @@ impl Buddy for Bare {
     }
 }
 
-pub struct Fronted(pub Pages<'static, SpinLock<Zones<'static>>>, pub Box<CpuFront>);
+pub struct Fronted(pub Pages<'static, SpinLock<Zones<'static>>>, pub Box<CpuFront<'static>>);
 
 impl Buddy for Fronted {
     #[inline(always)]
