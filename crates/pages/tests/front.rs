@@ -272,7 +272,7 @@ fn a_warm_block_has_one_front() {
     let pages = pages(2048);
     let (mut here, mut there) = (CpuFront::new(), CpuFront::new());
     let one = |front: &mut CpuFront<'static>| pages.alloc(front, Order::ZERO, ALL).unwrap();
-    let other = one(&mut there);
+    let mut held = vec![one(&mut there)];
     let pfn = one(&mut here);
     for _ in 0..3 {
         pages.free(&mut here, pfn, Order::ZERO).unwrap();
@@ -281,11 +281,13 @@ fn a_warm_block_has_one_front() {
         assert_eq!(pages.free(&mut here, pfn, Order::ZERO), Err(FreeError::DoubleFree));
         let next = one(&mut here);
         assert_ne!(next, pfn);
-        pages.free(&mut here, next, Order::ZERO).unwrap();
+        held.push(next);
         assert_eq!(one(&mut there), pfn);
     }
-    pages.free(&mut here, pfn, Order::ZERO).unwrap();
-    pages.free(&mut there, other, Order::ZERO).unwrap();
+    held.push(pfn);
+    for pfn in held {
+        pages.free(&mut here, pfn, Order::ZERO).unwrap();
+    }
     pages.drain(&mut here);
     pages.drain(&mut there);
     assert_eq!(free_frames(&pages), 2048);
