@@ -131,7 +131,7 @@ fn note_caches(reached: &mut Reached, arena: &ArenaState, which: u32) {
     while next != 0 {
         // SAFETY: caches live as long as their arena.
         let cache = unsafe { &*address::<Cache>(next) };
-        let waiting = cache.outboxes.iter().filter(|o| o.head.get() != 0).count() as u32;
+        let waiting = cache.foreign.iter().filter(|bin| bin.head.get() != 0).count() as u32;
         reached.insert(feature(5, which | cache.mode.load(Relaxed) << 4 | waiting, 0));
         next = cache.next.get();
     }

@@ -1,6 +1,6 @@
 //! The fast paths, in instructions: `malloc` and `free` of a cached small
-//! chunk, counted by callgrind from the exported symbol, `ret` included, the
-//! PLT excluded. A test that fails when they grow.
+//! chunk, and `free` of another thread's, counted by callgrind from the exported
+//! symbol, `ret` included, the PLT excluded. A test that fails when they grow.
 
 use heapwise_tests::allocator::Allocator;
 use heapwise_tests::compile::compile;
@@ -13,13 +13,16 @@ use std::time::Duration;
 
 const MALLOC_AT_MOST: f64 = 18.0;
 const FREE_AT_MOST: f64 = 20.0;
+/// With its share of the parcel's way home, which is larger for large blocks.
+const FOREIGN_FREE_AT_MOST: f64 = 90.0;
 /// Few enough calls that the whole file takes seconds, many enough that one
 /// stray slow path would show.
 const COUNTS: [u64; 2] = [1_000, 21_000];
 
-/// Instructions inside `function`, those it calls included, in a run of `count` pairs.
-fn inside(function: &str, size: usize, count: u64) -> u64 {
-    let program = compile(&workspace::tests().join("instructions/pairs.c"), &[]);
+/// Instructions inside `function`, those it calls included, in a run of a program with `count`.
+fn inside(program: &str, function: &str, size: usize, count: u64) -> u64 {
+    let file = workspace::tests().join("instructions").join(program);
+    let program = compile(&file, &["-pthread".into()]);
     let valgrind = find_or_skip("valgrind").expect("the caller has looked");
     let scratch = Scratch::new("callgrind");
     let profile = scratch.path().join("profile");
@@ -42,18 +45,18 @@ fn inside(function: &str, size: usize, count: u64) -> u64 {
         .unwrap_or_else(|| panic!("no total in the profile of `{function}`"))
 }
 
-fn instructions(function: &str, size: usize) -> f64 {
-    let [few, many] = COUNTS.map(|count| inside(function, size, count));
+fn instructions(program: &str, function: &str, size: usize) -> f64 {
+    let [few, many] = COUNTS.map(|count| inside(program, function, size, count));
     (many - few) as f64 / (COUNTS[1] - COUNTS[0]) as f64
 }
 
-fn check(function: &str, at_most: f64) {
+fn check(program: &str, function: &str, at_most: f64, sizes: &[usize]) {
     if find_or_skip("valgrind").is_none() {
         return;
     }
-    for size in [1, 32, 100, 500, 1000] {
-        let count = instructions(function, size);
-        eprintln!("{function} of a cached chunk for {size} bytes: {count:.2} instructions");
+    for &size in sizes {
+        let count = instructions(program, function, size);
+        eprintln!("{function} in {program} of {size} bytes: {count:.2} instructions");
         // The C library's own is only measured.
         if library::shared().is_some() {
             assert!(
@@ -66,10 +69,15 @@ fn check(function: &str, at_most: f64) {
 
 #[test]
 fn malloc_of_a_cached_small_chunk() {
-    check("malloc", MALLOC_AT_MOST);
+    check("pairs.c", "malloc", MALLOC_AT_MOST, &[1, 32, 100, 500, 1000]);
 }
 
 #[test]
 fn free_of_a_cached_small_chunk() {
-    check("free", FREE_AT_MOST);
+    check("pairs.c", "free", FREE_AT_MOST, &[1, 32, 100, 500, 1000]);
+}
+
+#[test]
+fn free_of_another_threads_small_chunk() {
+    check("foreign.c", "free", FOREIGN_FREE_AT_MOST, &[32, 500]);
 }

@@ -18,7 +18,7 @@
 //! | tag | P of the next chunk | the chunk is |
 //! |---|---|---|
 //! | ≠ 0 | 1 | live: the program holds it |
-//! | 0 | 1 | on its way: thread cache, outbox, inbox or fastbin |
+//! | 0 | 1 | on its way: thread cache, inbox, depot or fastbin |
 //! | 0 | 0 | free: in a bin, coalesced, its size repeated at its end |
 
 /// Every user pointer and chunk size is a multiple of this.

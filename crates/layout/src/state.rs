@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -92,23 +92,83 @@ const _: () = assert!(
     core::mem::size_of::<Batch>() <= crate::header::MIN_CHUNK - crate::header::OVERHEAD_BYTES
 );
 
-/// Foreign chunks on their way to one arena: a private list, pushed with one atomic.
+/// What the first chunk of a list in an inbox holds from its user pointer on: chunks of one
+/// class, or one chunk of any size.
 #[repr(C)]
-pub struct Outbox {
-    /// Address of the arena they belong to, 0 for an unused slot.
-    pub arena: Cell<usize>,
-    /// Newest chunk (user pointer).
-    pub head: Cell<usize>,
-    /// Oldest chunk, the list's end.
-    pub tail: Cell<usize>,
-    /// Chunks in the list.
-    pub count: Cell<u32>,
-    /// Their bytes.
-    pub bytes: Cell<u32>,
+pub struct Parcel {
+    /// The list's next chunk (user pointer), 0 at its end.
+    pub next: Cell<usize>,
+    /// The parcel that was pushed before this one, 0 for the first.
+    pub below: Cell<usize>,
+    /// The list's last chunk (user pointer), and above [`Parcel::COUNT_SHIFT`] how many there are.
+    pub end: Cell<usize>,
 }
 
-/// Number of outboxes of a cache, direct-mapped by arena index.
-pub const OUTBOXES: usize = 8;
+impl Parcel {
+    /// User pointers end below this bit.
+    pub const COUNT_SHIFT: u32 = 48;
+    /// Most chunks in a parcel.
+    pub const MAX_COUNT: usize = (1 << (usize::BITS - Self::COUNT_SHIFT)) - 1;
+
+    /// What [`Parcel::end`] is for a list of `count` chunks that ends with `last`.
+    #[must_use]
+    pub const fn end(last: usize, count: usize) -> usize {
+        count << Self::COUNT_SHIFT | last
+    }
+
+    /// The last chunk and the number of chunks, from [`Parcel::end`].
+    #[must_use]
+    pub const fn last_and_count(end: usize) -> (usize, usize) {
+        (end & ((1 << Self::COUNT_SHIFT) - 1), end >> Self::COUNT_SHIFT)
+    }
+}
+
+const _: () = assert!(
+    core::mem::size_of::<Parcel>() <= crate::header::MIN_CHUNK - crate::header::OVERHEAD_BYTES
+);
+
+/// Chunks of one size on their way to one arena: a private list, pushed as a [`Parcel`].
+#[repr(C)]
+pub struct ForeignBin {
+    /// The header word, without P, that a live chunk of this arena and size carries.
+    pub live_header: Cell<u64>,
+    /// Newest chunk (user pointer), linked through the first word; 0 if there is none.
+    pub head: Cell<usize>,
+    /// Oldest chunk, the list's end; no meaning if there is none.
+    pub tail: Cell<usize>,
+    /// 1 + the index of the arena they belong to, 0 for an unused bin.
+    pub owner: Cell<u32>,
+    /// Chunks in the list.
+    pub count: Cell<u16>,
+    /// At so many they go home.
+    pub bound: Cell<u16>,
+}
+
+const _: () = assert!(core::mem::size_of::<ForeignBin>() == 32);
+
+/// Foreign bins of a cache, direct-mapped by arena and class.
+pub const FOREIGN_BINS: usize = 256;
+
+/// A heap of another arena, or an older one of the own, as the thread has last found it.
+#[repr(C)]
+pub struct HeapHint {
+    /// The first user pointer that the heap can have.
+    pub start: Cell<usize>,
+    /// Bytes from there to the heap's end as it was; 0 for an unused hint.
+    pub bytes: Cell<usize>,
+    /// How often a heap had shrunk or gone when this was found. Once more, and the hint is void.
+    pub epoch: Cell<usize>,
+    /// 1 + the index of its arena, 0 if that is the cache's own.
+    pub owner: Cell<u32>,
+    /// Where the arena's foreign bins begin: a class stands so many further, modulo
+    /// [`FOREIGN_BINS`].
+    pub bins_at: Cell<u32>,
+}
+
+const _: () = assert!(core::mem::size_of::<HeapHint>() == 32);
+
+/// Number of hints of a cache, direct-mapped by the address's multiple of [`HEAP_RESERVE`].
+pub const HINTS: usize = 8;
 
 /// [`Cache::mode`]: the cache that a thread has before its first call. Shared, never written.
 pub const MODE_UNATTACHED: u32 = 0;
@@ -163,10 +223,14 @@ pub struct Cache {
     pub countdown: Cell<i64>,
     /// State of the generator that draws them; 0 before the first.
     pub sample_seed: Cell<u64>,
-    /// Pointer-sized slots of foreign chunks on their way.
-    pub outboxes: [Outbox; OUTBOXES],
+    /// Bit set: the foreign bin has an arena.
+    pub foreign_map: [Cell<u64>; FOREIGN_BINS / 64],
+    /// Heaps whose chunks the thread frees, besides the arena's newest.
+    pub hints: [HeapHint; HINTS],
     /// One bin a class, see [`crate::size`].
     pub bins: [CacheBin; CACHE_BINS],
+    /// Other arenas' chunks that the thread has freed.
+    pub foreign: [ForeignBin; FOREIGN_BINS],
 }
 
 /// Offset of the bins in a [`Cache`]; the fast paths use it.
@@ -200,15 +264,16 @@ impl Cache {
             sampling: Cell::new(0),
             countdown: Cell::new(0),
             sample_seed: Cell::new(0),
-            outboxes: [const {
-                Outbox {
-                    arena: Cell::new(0),
-                    head: Cell::new(0),
-                    tail: Cell::new(0),
-                    count: Cell::new(0),
+            foreign_map: [const { Cell::new(0) }; FOREIGN_BINS / 64],
+            hints: [const {
+                HeapHint {
+                    start: Cell::new(0),
                     bytes: Cell::new(0),
+                    epoch: Cell::new(0),
+                    owner: Cell::new(0),
+                    bins_at: Cell::new(0),
                 }
-            }; OUTBOXES],
+            }; HINTS],
             bins: [const {
                 CacheBin {
                     head: Cell::new(0),
@@ -220,6 +285,16 @@ impl Cache {
                     overflows: Cell::new(0),
                 }
             }; CACHE_BINS],
+            foreign: [const {
+                ForeignBin {
+                    live_header: Cell::new(0),
+                    head: Cell::new(0),
+                    tail: Cell::new(0),
+                    owner: Cell::new(0),
+                    count: Cell::new(0),
+                    bound: Cell::new(0),
+                }
+            }; FOREIGN_BINS],
         }
     }
 }
@@ -295,16 +370,16 @@ pub struct ArenaState {
     pub binmap: [Cell<u64>; BINMAP_WORDS],
     /// `fd`, `bk` of each bin's ring. Bin `i` is addressed as a chunk whose FD is word `2i`.
     pub bins: [Cell<usize>; 2 * BINS],
-    /// Foreign frees: a lock-free stack of user pointers.
+    /// Foreign frees: a lock-free stack of [`Parcel`]s (user pointers).
     pub inbox: Inbox,
     /// The first thread's cache.
     pub cache: Cache,
 }
 
-/// The stack of chunks that other threads freed, on a cache line of its own.
+/// The stack of parcels that other threads freed, on a cache line of its own.
 #[repr(C, align(64))]
 pub struct Inbox {
-    /// Newest chunk (user pointer), linked through the first word; 0 if empty.
+    /// First chunk of the newest [`Parcel`] (user pointer); 0 if empty.
     pub head: AtomicUsize,
 }
 

@@ -16,7 +16,7 @@ pub trait Read {
 pub enum ChunkState {
     /// The program holds it.
     Live,
-    /// In a thread cache, an outbox, an inbox or a fastbin.
+    /// In a thread cache, an inbox, the depot or a fastbin.
     InTransit,
     /// In a bin.
     Free,

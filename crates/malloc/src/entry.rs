@@ -258,6 +258,7 @@ impl<O: Os> Allocator<O> {
 
     /// Frees what is not null, uncounted.
     fn release(&self, cache: &Cache, pointer: usize) {
+        let epoch = self.heap_epoch();
         match self.locate(pointer) {
             Place::Mapped => {
                 self.note_mapped_end(pointer);
@@ -269,10 +270,28 @@ impl<O: Os> Allocator<O> {
                     if live.sampled {
                         self.note_watched_end(pointer);
                     }
+                    self.remember(cache, pointer, arena, heap, epoch);
                     self.free_live(cache, live);
                 }
                 None => self.diagnose(arena, heap, pointer),
             },
+        }
+    }
+
+    /// Remembers a heap, found at `epoch`, for the next free of a chunk there, unless it is the
+    /// newest of the own arena.
+    fn remember(
+        &self,
+        cache: &Cache,
+        pointer: usize,
+        arena: &ArenaState,
+        heap: &HeapInfo,
+        epoch: usize,
+    ) {
+        if cache.mode.load(Relaxed) != MODE_DEAD
+            && self.arena_of(cache).heap.load(Relaxed) != core::ptr::from_ref(heap).addr()
+        {
+            self.note_heap(cache, pointer, heap, arena, epoch);
         }
     }
 
@@ -351,6 +370,16 @@ impl<O: Os> Allocator<O> {
         drop(held);
         if look {
             self.want_helper();
+        }
+    }
+
+    /// The foreign bin of that index is full, says the free fast path.
+    #[cold]
+    pub fn foreign_full_at(&self, slot: &Slot, index: usize) {
+        let cache = &*self.enter(slot);
+        // Or it has been sent home since, by whom the cache was lent to.
+        if cache.mode.load(Relaxed) != MODE_DEAD {
+            self.send_bin(cache, index);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::cache::{
 };
 use crate::chunk::at;
 use crate::closed;
+use crate::foreign::{Elsewhere, free_elsewhere};
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::record::{self, OFF, SAMPLING};
 use crate::root::{Allocator, HEAP_MAP};
@@ -129,8 +130,27 @@ extern "C" fn free_behind(pointer: *mut u8) {
     match unsafe { free_medium(cache, pointer.addr()) } {
         Freed::Done => {}
         Freed::Overflow => overflow(pointer),
-        Freed::Not => free_slow(pointer),
+        Freed::Not => free_elsewhere_behind(pointer),
     }
+}
+
+/// Where [`free_behind`] ends for what is not in the newest heap of the own arena.
+#[inline(always)]
+fn free_elsewhere_behind(pointer: *mut u8) {
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`; inlined where the fast paths stand.
+    match unsafe { free_elsewhere(cache, pointer.addr(), ALLOCATOR.heap_epoch()) } {
+        Elsewhere::Done => {}
+        Elsewhere::Overflow => overflow(pointer),
+        Elsewhere::Full(index) => foreign_full(index),
+        Elsewhere::Not => free_slow(pointer),
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn foreign_full(index: usize) {
+    ALLOCATOR.foreign_full_at(slot(), index);
 }
 
 // One jump each: what they lead to has the same arguments.

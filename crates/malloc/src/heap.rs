@@ -145,6 +145,7 @@ impl<O: Os> Held<'_, O> {
             let bytes = below.end.load(Relaxed) - top.0;
             below.fence.set(0);
             self.root.set_heap_bit(base, false);
+            self.root.heap_epoch.fetch_add(1, Release);
             self.arena.heap.store(older, Release);
             self.arena.system_bytes.fetch_sub(end - base, Relaxed);
             self.arena.top_touched.set(below.end.load(Relaxed));

@@ -97,7 +97,7 @@ impl<O: Os> Held<'_, O> {
             let waits = inbox
                 || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES
                 || self.arena.depot_bytes.load(Relaxed) > LOAN_MIN_BYTES
-                || self.outbox_used(cache);
+                || self.holds_foreign(cache);
             if cache.tid.load(Relaxed) == 0 {
                 if waits && asleep {
                     self.flush_all(cache);
@@ -105,7 +105,7 @@ impl<O: Os> Held<'_, O> {
                 }
             } else if waits && asleep && self.borrow(cache) {
                 self.flush_all(cache);
-                self.send_outboxes(cache);
+                self.send_foreign(cache);
                 worked = true;
                 idle = true;
             } else {

@@ -1,4 +1,4 @@
-//! The inbox of an arena: what other threads freed, a lock-free stack of batches.
+//! The inbox of an arena: what other threads freed, a lock-free stack of parcels.
 //!
 //! Many push, one takes all. Taking the whole list at once leaves no room for
 //! an ABA problem: no node is ever popped alone.
@@ -6,13 +6,13 @@
 use crate::atomic::Atomic;
 use core::sync::atomic::Ordering;
 
-/// Pushes the list that ends where `link_tail` writes; `first` is its newest node.
+/// Pushes the parcel that begins with `first`; `link` notes in it which one lies below.
 /// Returns true if the inbox was empty.
 #[inline]
-pub fn push(head: &impl Atomic<usize>, first: usize, link_tail: impl Fn(usize)) -> bool {
+pub fn push(head: &impl Atomic<usize>, first: usize, link: impl Fn(usize)) -> bool {
     let mut old = head.load(Ordering::Relaxed);
     loop {
-        link_tail(old);
+        link(old);
         match head.compare_exchange(old, first, Ordering::Release, Ordering::Relaxed) {
             Ok(_) => return old == 0,
             Err(now) => old = now,

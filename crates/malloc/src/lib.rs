@@ -6,7 +6,7 @@
 //!             cache.rs      bins/                            cut.rs   top.rs, heap.rs, large.rs
 //! free ───► thread cache ─► (over its bound) ─► depot ─► merged ─► unsorted, top
 //!             cache.rs         stock.rs          depot.rs  sweep.rs   purge.rs gives pages back
-//!           another's chunk ─► outbox ─► inbox   foreign.rs, inbox.rs
+//!           another's chunk ─► foreign bin ─► inbox   foreign.rs, inbox.rs
 //! ```
 //! `no_std`, no heap of its own. [`root::Allocator`] is generic over its
 //! platform; [`global`] is the one that a process uses.
@@ -29,7 +29,7 @@ mod cut;
 mod depot;
 mod entry;
 pub mod fatal;
-mod foreign;
+pub mod foreign;
 mod fork;
 #[cfg(feature = "global")]
 pub mod global;

@@ -61,6 +61,8 @@ pub struct Allocator<O: Os> {
     pub(crate) sampling: AtomicU32,
     /// Watched chunks in heaps: while there are any, headers with a sampled tag may be live.
     pub(crate) watched: AtomicU32,
+    /// How often a heap has shrunk or gone: what threads remember of heaps is then void.
+    pub(crate) heap_epoch: AtomicUsize,
     /// Taken while an arena is made or changes hands.
     pub(crate) arenas_lock: AtomicU32,
     /// 0 raw, 1 in the making, 2 ready.
@@ -117,6 +119,7 @@ impl<O: Os> Allocator<O> {
             counting: AtomicU32::new(0),
             sampling: AtomicU32::new(0),
             watched: AtomicU32::new(0),
+            heap_epoch: AtomicUsize::new(0),
             arenas_lock: AtomicU32::new(0),
             ready: AtomicU32::new(0),
             quiet_ticks: AtomicU32::new(0),

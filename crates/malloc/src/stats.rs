@@ -54,7 +54,7 @@ pub struct Figures {
     pub system_peak_bytes: usize,
     /// Chunks and bytes that the program holds.
     pub live: Tally,
-    /// Chunks and bytes in caches, outboxes, inboxes and the depot.
+    /// Chunks and bytes in caches, inboxes and the depot.
     pub cached: Tally,
     /// Those of them that caches gave up, in the depot until they are merged.
     pub waiting: Tally,

@@ -8,15 +8,15 @@
 //! falls when the list has run empty: what counts is what is here, not what might be.
 
 use crate::arena::Held;
-use crate::cache::{END_BIN, FIRST_BIN, count, push};
-use crate::chunk::{Chunk, at};
+use crate::cache::{END_BIN, FIRST_BIN, count};
+use crate::chunk::{Chunk, at, prefetch};
 use crate::fatal::Fault;
 use crate::os::Os;
 use crate::root::Allocator;
 use crate::tunables::{Setting, Settings};
-use heapwise_layout::header::{ALIGNMENT, SIZE_MASK};
-use heapwise_layout::size::bin_size;
-use heapwise_layout::state::{Cache, CacheBin};
+use heapwise_layout::header::ALIGNMENT;
+use heapwise_layout::size::{bin_size, cache_bin};
+use heapwise_layout::state::{Cache, CacheBin, Parcel};
 
 /// A list starts with room for this many bytes.
 const FIRST_BOUND_BYTES: usize = 16 << 10;
@@ -203,24 +203,40 @@ impl<O: Os> Held<'_, O> {
     /// Takes what other threads freed: into `cache`, whose full lists go to the depot, or into
     /// the bins.
     pub(crate) fn drain_inbox(&self, cache: Option<&Cache>) {
-        let mut pointer = crate::inbox::take_all(&self.arena.inbox.head);
-        while pointer != 0 {
-            let next = self.next_in_transit(pointer);
-            let chunk = Chunk::of(pointer);
-            // SAFETY: pushed by whoever freed it, so in transit and now ours.
-            let size = (unsafe { chunk.header() }.0 & SIZE_MASK) as usize;
-            match cache.zip(heapwise_layout::size::cache_bin(size)) {
-                Some((cache, index)) if cache.bins[index].limit.get() > 0 => {
-                    if cache.bins[index].room.get() <= 0 {
-                        self.give_up(cache, index, 0);
-                    }
-                    // SAFETY: the cache is ours while we drain into it, the chunk too.
-                    unsafe { push(&cache.bins[index], pointer) };
-                }
-                _ => self.give(chunk),
+        let mut first = crate::inbox::take_all(&self.arena.inbox.head);
+        while first != 0 {
+            if !first.is_multiple_of(ALIGNMENT) {
+                self.root.fatal(Fault::UnalignedInTransit);
             }
-            pointer = next;
+            // SAFETY: pushed by whoever freed it, so the first chunk of a parcel and now ours.
+            let (parcel, size) =
+                unsafe { (&*at::<Parcel>(first), Chunk::of(first).header().size()) };
+            let below = parcel.below.get();
+            prefetch(below);
+            match cache.zip(cache_bin(size)) {
+                Some((cache, index)) if cache.bins[index].limit.get() > 0 => {
+                    self.take_parcel(cache, index, first, parcel.end.get());
+                }
+                _ => self.give_list(first),
+            }
+            first = below;
         }
+    }
+
+    /// Puts a parcel before what a bin holds; that goes to the depot if there is no room for both.
+    fn take_parcel(&self, cache: &Cache, index: usize, first: usize, end: usize) {
+        let bin = &cache.bins[index];
+        let (last, count) = Parcel::last_and_count(end);
+        if i64::from(bin.room.get()) < count as i64 {
+            self.give_up(cache, index, 0);
+        }
+        if !last.is_multiple_of(ALIGNMENT) {
+            self.root.fatal(Fault::UnalignedInTransit);
+        }
+        // SAFETY: the parcel's last chunk, in transit and ours.
+        unsafe { at::<usize>(last).write(bin.head.get()) };
+        bin.head.set(first);
+        bin.room.set(bin.room.get() - count as i32);
     }
 
     /// Gives every chunk of a cache to the arena.

@@ -321,7 +321,7 @@ impl<'a, O: Os> Held<'a, O> {
             self.flush_all(cache);
         }
         if users == 0 {
-            self.drain_inbox(None);
+            self.drain_without_thread();
         }
     }
 }

@@ -250,6 +250,7 @@ impl<O: Os> Held<'_, O> {
         }
         // Nobody may take the range for chunks once the pages are gone.
         heap.end.store(end - surplus, Release);
+        self.root.heap_epoch.fetch_add(1, Release);
         let bytes = self.top_bytes() - surplus;
         self.set_top(Chunk(self.arena.top.get()), bytes);
         self.arena.top_touched.set(self.arena.top_touched.get().min(end - surplus));

@@ -46,10 +46,10 @@ impl<O: Os> Allocator<O> {
             if is_own || cache.tid.load(Relaxed) == 0 || held.borrow(cache) {
                 held.flush_all(cache);
                 if !is_own {
-                    held.send_outboxes(cache);
+                    held.send_foreign(cache);
                 }
             } else {
-                done.whole &= Self::cached_bytes(cache) == 0 && !held.outbox_used(cache);
+                done.whole &= Self::cached_bytes(cache) == 0 && !held.holds_foreign(cache);
             }
         }
         if mine || held.may_edit() {

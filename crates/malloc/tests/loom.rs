@@ -78,30 +78,40 @@ impl Sleep<Word<AtomicU32>> for Futex {
     }
 }
 
-/// Nodes of an inbox: node `i` stands at address `i`, its cell holds the next.
-struct Nodes([UnsafeCell<usize>; 7]);
+/// Chunks: chunk `i` stands at address `i`, its cells hold the next of its parcel and, in a
+/// parcel's first, the parcel below.
+struct Nodes([[UnsafeCell<usize>; 2]; 7]);
+
+/// The cell of the next chunk.
+const NEXT: usize = 0;
+/// The cell of the parcel below.
+const BELOW: usize = 1;
 
 impl Nodes {
     fn new() -> Self {
-        Self(std::array::from_fn(|_| UnsafeCell::new(0)))
+        Self(std::array::from_fn(|_| std::array::from_fn(|_| UnsafeCell::new(0))))
     }
 
-    fn next(&self, node: usize) -> usize {
+    fn read(&self, node: usize, cell: usize) -> usize {
         // SAFETY: loom checks that nobody writes it meanwhile.
-        self.0[node].with(|p| unsafe { *p })
+        self.0[node][cell].with(|p| unsafe { *p })
     }
 
-    fn link(&self, node: usize, next: usize) {
+    fn link(&self, node: usize, cell: usize, to: usize) {
         // SAFETY: loom checks that nobody else touches it meanwhile.
-        self.0[node].with_mut(|p| unsafe { *p = next });
+        self.0[node][cell].with_mut(|p| unsafe { *p = to });
     }
 
-    /// The nodes of a list taken from an inbox.
-    fn list(&self, first: usize) -> Vec<usize> {
-        std::iter::successors(Some(first).filter(|&f| f != 0), |&node| {
-            Some(self.next(node)).filter(|&next| next != 0)
+    /// What follows `first` by one of the cells, itself included.
+    fn along(&self, first: usize, cell: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(first).filter(|&f| f != 0), move |&node| {
+            Some(self.read(node, cell)).filter(|&next| next != 0)
         })
-        .collect()
+    }
+
+    /// The chunks of all parcels taken from an inbox.
+    fn list(&self, first: usize) -> Vec<usize> {
+        self.along(first, BELOW).flat_map(|parcel| self.along(parcel, NEXT)).collect()
     }
 }
 
@@ -118,10 +128,9 @@ fn batches_arrive(batches: &'static [&'static [usize]]) {
         let send = |shared: &(Word<AtomicUsize>, Nodes), batch: &[usize]| {
             let (head, nodes) = shared;
             for pair in batch.windows(2) {
-                nodes.link(pair[0], pair[1]);
+                nodes.link(pair[0], NEXT, pair[1]);
             }
-            let last = batch[batch.len() - 1];
-            push(head, batch[0], |old| nodes.link(last, old));
+            push(head, batch[0], |old| nodes.link(batch[0], BELOW, old));
         };
         let taker = {
             let shared = Arc::clone(&shared);
@@ -170,7 +179,7 @@ fn the_push_into_an_empty_inbox_says_so() {
         let pushers: Vec<_> = [1, 2]
             .map(|node| {
                 let shared = Arc::clone(&shared);
-                thread::spawn(move || push(&shared.0, node, |old| shared.1.link(node, old)))
+                thread::spawn(move || push(&shared.0, node, |old| shared.1.link(node, BELOW, old)))
             })
             .into_iter()
             .collect();

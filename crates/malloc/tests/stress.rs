@@ -4,13 +4,14 @@
 //! `HEAPWISE_STRESS_SECONDS` lengthens it.
 
 use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
+use heapwise_malloc::cache::malloc_fast;
 use heapwise_malloc::tunables::Setting;
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_seed::Rng;
 use heapwise_testkit::host::address;
 use heapwise_testkit::pattern::first_nonzero;
 use heapwise_testkit::real::{Parcel, RealOs};
+use heapwise_testkit::world::free_as_process;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -71,11 +72,7 @@ impl Worker<'_> {
     fn free(&self, parcel: Parcel) {
         parcel.verify();
         // SAFETY: as in `malloc`; a live block.
-        match unsafe { free_fast(address::<Cache>(self.slot.0.get()), parcel.pointer) } {
-            Freed::Done => {}
-            Freed::Overflow => self.stage.alloc.overflow_at(&self.slot, parcel.pointer),
-            Freed::Not => self.stage.alloc.free(&self.slot, parcel.pointer),
-        }
+        unsafe { free_as_process(&self.stage.alloc, &self.slot, parcel.pointer) };
     }
 
     fn resize(&mut self, bytes: usize) {

@@ -8,9 +8,9 @@ use crate::host::resident;
 use crate::os::MemoryOs;
 use crate::pattern::first_nonzero;
 use heapwise_layout::bins::BINS;
-use heapwise_layout::header::{HEADER_BYTES, free};
+use heapwise_layout::header::{HEADER_BYTES, Header, free};
 use heapwise_layout::size::bin_size;
-use heapwise_layout::state::{ArenaState, Batch, Cache};
+use heapwise_layout::state::{ArenaState, Batch, Cache, Parcel};
 use heapwise_layout::walk::{ChunkState, Read, Stretch, walk};
 use heapwise_malloc::Allocator;
 use heapwise_malloc::cache::{END_BIN, FIRST_BIN};
@@ -33,6 +33,8 @@ pub struct Ledger {
     /// Chunks on their way: user pointer, chunk size and arena.
     in_transit: BTreeMap<usize, (usize, usize)>,
     caches: Vec<usize>,
+    /// Addresses of the arenas, by index.
+    owners: Vec<usize>,
 }
 
 fn word(address: usize) -> usize {
@@ -50,6 +52,7 @@ pub fn audit(alloc: &Allocator<MemoryOs>) -> Result<Ledger, String> {
             return Err(format!("arena {} is still locked", arena.index.get()));
         }
         ledger.arenas += 1;
+        ledger.owners.push(std::ptr::from_ref(arena).addr());
         ledger.walk_heaps(alloc, arena)?;
     }
     for arena in alloc.arenas() {
@@ -138,7 +141,20 @@ impl Ledger {
         if bytes != arena.depot_bytes.load(Relaxed) {
             return Err(format!("the depot holds {bytes} bytes and counts otherwise"));
         }
-        self.take_list(arena.inbox.head.load(Relaxed), own, "an inbox").map(drop)
+        let mut first = arena.inbox.head.load(Relaxed);
+        while first != 0 {
+            // SAFETY: a chunk in transit, which holds the head of a parcel.
+            let parcel = unsafe { &*crate::host::address::<Parcel>(first) };
+            let (below, end) = (parcel.below.get(), parcel.end.get());
+            let sizes = self.take_list(first, own, "an inbox")?;
+            let (last, count) = Parcel::last_and_count(end);
+            let alike = sizes.iter().all(|&size| size == sizes[0]);
+            if sizes.len() != count || !alike || word(last) != 0 {
+                return Err(format!("a parcel of {count} up to {last:x} holds {sizes:?}"));
+            }
+            first = below;
+        }
+        Ok(())
     }
 
     fn take_cache(&mut self, cache: &Cache, own: usize) -> Result<(), String> {
@@ -161,20 +177,22 @@ impl Ledger {
                 ));
             }
         }
-        for outbox in &cache.outboxes {
-            let (head, arena) = (outbox.head.get(), outbox.arena.get());
-            let sizes = self.take_list(head, arena, "an outbox")?;
-            let bytes: usize = sizes.iter().sum();
-            if sizes.len() != outbox.count.get() as usize || bytes != outbox.bytes.get() as usize {
+        for (index, bin) in cache.foreign.iter().enumerate() {
+            let (head, owner) = (bin.head.get(), bin.owner.get() as usize);
+            let size = Header(bin.live_header.get()).size();
+            let arena = if owner == 0 { 0 } else { self.owners[owner - 1] };
+            let sizes = self.take_list(head, arena, "a foreign bin")?;
+            if sizes.len() != usize::from(bin.count.get()) || sizes.iter().any(|&s| s != size) {
                 return Err(format!(
-                    "an outbox holds {} chunks, {bytes} bytes, and counts {}, {}",
-                    sizes.len(),
-                    outbox.count.get(),
-                    outbox.bytes.get()
+                    "foreign bin {index} of chunks of {size} counts {} and holds {sizes:?}",
+                    bin.count.get()
                 ));
             }
-            if head != 0 && word(outbox.tail.get()) != 0 {
-                return Err("an outbox does not end at its tail".into());
+            if head != 0 && word(bin.tail.get()) != 0 {
+                return Err(format!("foreign bin {index} does not end at its tail"));
+            }
+            if head != 0 && cache.foreign_map[index / 64].get() >> (index % 64) & 1 == 0 {
+                return Err(format!("foreign bin {index} holds something unmarked"));
             }
         }
         Ok(())

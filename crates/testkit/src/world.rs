@@ -18,12 +18,37 @@ use crate::setup::Setup;
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
 use heapwise_malloc::cache::{Freed, Resized, free_fast, malloc_fast, realloc_fast};
+use heapwise_malloc::foreign::{Elsewhere, free_elsewhere};
+use heapwise_malloc::os::Os;
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_seed::Rng;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// free as a process does it: the fast paths first.
+///
+/// # Safety
+/// The slot is the calling thread's, `pointer` a live chunk's.
+pub unsafe fn free_as_process<O: Os>(alloc: &Allocator<O>, slot: &Slot, pointer: usize) {
+    let cache = address::<Cache>(slot.0.get());
+    // SAFETY: the slot holds a cache, this thread's if it is open; no heap goes meanwhile that
+    // the epoch does not tell of.
+    unsafe {
+        match free_fast(cache, pointer) {
+            Freed::Done => return,
+            Freed::Overflow => return alloc.overflow_at(slot, pointer),
+            Freed::Not => {}
+        }
+        match free_elsewhere(cache, pointer, alloc.heap_epoch()) {
+            Elsewhere::Done => {}
+            Elsewhere::Overflow => alloc.overflow_at(slot, pointer),
+            Elsewhere::Full(index) => alloc.foreign_full_at(slot, index),
+            Elsewhere::Not => alloc.free(slot, pointer),
+        }
+    }
+}
 
 /// A block that the program holds.
 #[derive(Clone, Copy, Debug)]
@@ -213,12 +238,8 @@ impl World {
     pub fn free(&self, thread: usize, block: Block) {
         let thread = self.enter(thread);
         self.forget(block);
-        // SAFETY: as in `malloc`; the block is live.
-        match unsafe { free_fast(address::<Cache>(thread.slot.0.get()), block.pointer) } {
-            Freed::Done => {}
-            Freed::Overflow => self.alloc.overflow_at(&thread.slot, block.pointer),
-            Freed::Not => self.alloc.free(&thread.slot, block.pointer),
-        }
+        // SAFETY: the thread's slot, and the block is live.
+        unsafe { free_as_process(&self.alloc, &thread.slot, block.pointer) };
     }
 
     /// A block, by a number that prefers new ones: the top bit set picks among the last 16.

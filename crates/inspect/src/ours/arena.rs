@@ -6,8 +6,8 @@ use heapwise_layout::bins::FASTBINS;
 use heapwise_layout::header::{HEADER_BYTES, HEADER_OFFSET, Header, free};
 use heapwise_layout::size::{CACHE_BINS, bin_size};
 use heapwise_layout::state::{
-    ARENA_MAGIC, ARENA_MAIN, ArenaState, Cache, CacheBin, HEAP_MAGIC, HeapInfo, Inbox, OUTBOXES,
-    Outbox,
+    ARENA_MAGIC, ARENA_MAIN, ArenaState, Cache, CacheBin, FOREIGN_BINS, ForeignBin, HEAP_MAGIC,
+    HeapInfo, Inbox, Parcel,
 };
 use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
 
@@ -69,7 +69,7 @@ pub struct ThreadCache {
     /// What each class holds: `heapwise_layout::size::bin_size`.
     pub bins: Vec<Count>,
     /// On the way to other arenas.
-    pub outboxes: Count,
+    pub foreign: Count,
 }
 
 impl Arena {
@@ -84,7 +84,7 @@ impl ThreadCache {
     /// All that it holds.
     #[must_use]
     pub fn held(&self) -> Count {
-        self.bins.iter().chain([&self.outboxes]).fold(Count::default(), |sum, one| Count {
+        self.bins.iter().chain([&self.foreign]).fold(Count::default(), |sum, one| Count {
             chunks: sum.chunks + one.chunks,
             bytes: sum.bytes + one.bytes,
         })
@@ -136,8 +136,7 @@ pub fn read(memory: &impl Read, address: usize, max_chunks: usize) -> Option<Are
         arena.fast_bins.push(held);
     }
     let inbox = state.word(offset_of!(ArenaState, inbox) + offset_of!(Inbox, head))?;
-    // Linked by user pointer.
-    arena.inbox = follow(memory, inbox, HEADER_BYTES, &mut arena, &mut left);
+    arena.inbox = follow_parcels(memory, inbox, &mut arena, &mut left);
     arena.fast.sort_unstable();
     Some(arena)
 }
@@ -200,10 +199,20 @@ fn read_cache(memory: &impl Read, address: usize) -> Option<(ThreadCache, usize)
         let chunks = if has_class { chunks } else { 0 };
         cache.bins.push(Count { chunks, bytes: chunks.saturating_mul(class_bytes(index)) });
     }
-    for index in 0..OUTBOXES {
-        let outbox = offset_of!(Cache, outboxes) + index * size_of::<Outbox>();
-        cache.outboxes.chunks += fields.half(outbox + offset_of!(Outbox, count))? as usize;
-        cache.outboxes.bytes += fields.half(outbox + offset_of!(Outbox, bytes))? as usize;
+    let mut map = 0;
+    for index in 0..FOREIGN_BINS {
+        if index % 64 == 0 {
+            map = fields.word(offset_of!(Cache, foreign_map) + index / 8)?;
+        }
+        if map >> (index % 64) & 1 == 0 {
+            continue;
+        }
+        let bin = offset_of!(Cache, foreign) + index * size_of::<ForeignBin>();
+        let chunks = fields.half(bin + offset_of!(ForeignBin, count))? as usize & 0xffff;
+        let live = fields.word(bin + offset_of!(ForeignBin, live_header))?;
+        let size = Header(live as u64).size();
+        cache.foreign.chunks += chunks;
+        cache.foreign.bytes = cache.foreign.bytes.saturating_add(chunks.saturating_mul(size));
     }
     Some((cache, fields.word(offset_of!(Cache, next))?))
 }
@@ -213,6 +222,24 @@ fn read_cache(memory: &impl Read, address: usize) -> Option<(ThreadCache, usize)
 pub fn class_bytes(bin: usize) -> usize {
     use heapwise_layout::size::{MEDIUM_CLASSES, MEDIUM_FIRST_BIN};
     if (2..MEDIUM_FIRST_BIN + MEDIUM_CLASSES).contains(&bin) { bin_size(bin) } else { 0 }
+}
+
+/// Follows an inbox: parcel by parcel, each linked by user pointer.
+fn follow_parcels(memory: &impl Read, head: usize, arena: &mut Arena, left: &mut usize) -> Count {
+    let mut all = Count::default();
+    let mut first = head;
+    while first != 0 {
+        let held = follow(memory, first, HEADER_BYTES, arena, left);
+        all.chunks += held.chunks;
+        all.bytes = all.bytes.saturating_add(held.bytes);
+        let below = first.checked_add(offset_of!(Parcel, below)).and_then(|at| memory.word(at));
+        // A parcel has a chunk, so each round takes some of what is left.
+        match below.filter(|_| held.chunks > 0) {
+            Some(below) => first = below as usize,
+            None => return all,
+        }
+    }
+    all
 }
 
 /// Follows a list whose links point `to_link` bytes into chunks; the link stands at the user pointer.

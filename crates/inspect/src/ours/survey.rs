@@ -135,8 +135,8 @@ fn summary_of(cache: &arena::ThreadCache) -> CacheSummary {
     };
     let mut classes: Vec<(usize, Count)> =
         cache.bins.iter().enumerate().filter_map(class).collect();
-    if cache.outboxes.chunks > 0 {
-        classes.push((0, cache.outboxes));
+    if cache.foreign.chunks > 0 {
+        classes.push((0, cache.foreign));
     }
     CacheSummary { tid: (cache.tid != 0).then_some(cache.tid), classes, held: cache.held() }
 }

@@ -3,6 +3,7 @@
 use crate::bench::{LARGE, arena, cache, free, header, plain, seen, set, threads};
 use heapwise_layout::state::{ARENA_SHARED, MODE_LENT, MODE_OPEN, MODE_SHARED};
 use heapwise_malloc::Slot;
+use heapwise_malloc::foreign::{Elsewhere, free_elsewhere};
 use heapwise_malloc::tunables::Setting;
 use heapwise_testkit::World;
 use heapwise_testkit::op::Op;
@@ -215,7 +216,7 @@ fn foreign_frees_of_a_sleeping_owner_come_home() {
     let pointers: Vec<_> = (0..200).map(|_| world.malloc(0, 100)).collect();
     pointers.iter().for_each(|&p| free(&world, 1, p));
     let waiting = || world.alloc.arena_figures(0).unwrap().0.cached.count;
-    assert!(waiting() >= 200, "in the outbox, and in the inbox by batches of 64");
+    assert!(waiting() >= 200, "in a foreign bin, and in the inbox by parcels");
     assert_ne!(arena(&world, 0).inbox.head.load(Relaxed), 0);
     assert!(world.alloc.os.helper_starts.load(Relaxed) > 0, "somebody is to look");
     (0..4).for_each(|_| _ = world.alloc.tick());
@@ -306,4 +307,85 @@ fn a_slot_that_never_called_ends_without_a_trace() {
     let world = set(&[]);
     world.alloc.detach(&Slot::new());
     assert_eq!(world.alloc.arenas().count(), 0);
+}
+
+/// A live block that the world does not know of.
+fn block(world: &World, thread: usize, bytes: usize) -> usize {
+    world.alloc.malloc(&world.slot(thread), bytes)
+}
+
+/// free by the path for other heaps alone.
+fn elsewhere(world: &World, thread: usize, pointer: usize) -> Elsewhere {
+    // SAFETY: a cache of this world, whose threads take turns.
+    unsafe { free_elsewhere(cache(world, thread), pointer, world.alloc.heap_epoch()) }
+}
+
+#[test]
+fn a_foreign_free_takes_no_lock_once_its_heap_and_class_are_known() {
+    let world = threads(2, &[]);
+    attach_all(&world, 2);
+    let first = world.malloc(0, 100);
+    let [second, third, larger] = [100, 100, 300].map(|bytes| block(&world, 0, bytes));
+    assert!(elsewhere(&world, 1, first) == Elsewhere::Not, "an unknown heap");
+    free(&world, 1, first);
+    assert!(elsewhere(&world, 1, larger) == Elsewhere::Not, "an unknown class");
+    assert!(elsewhere(&world, 1, second) == Elsewhere::Done);
+    assert_eq!(header(second) >> 48, 0, "marked free");
+    assert!(elsewhere(&world, 1, second) == Elsewhere::Not, "no second time");
+    assert!(elsewhere(&world, 1, third + 16) == Elsewhere::Not, "no chunk");
+    assert!(elsewhere(&world, 1, third + 8) == Elsewhere::Not, "no chunk at all");
+    cache(&world, 1).range_span.store(0, Relaxed);
+    assert!(elsewhere(&world, 1, third) == Elsewhere::Not, "a closed cache");
+}
+
+#[test]
+fn a_heap_that_has_gone_is_not_remembered() {
+    let world = threads(2, &[]);
+    attach_all(&world, 2);
+    let kept = world.malloc(1, 100);
+    let known = world.malloc(1, 100);
+    free(&world, 0, known);
+    let before = world.alloc.heap_epoch();
+    // A second heap of the same arena comes and goes.
+    let blocks: Vec<_> = (0..9).map(|_| world.malloc(1, 8 << 20)).collect();
+    blocks.into_iter().for_each(|block| free(&world, 1, block));
+    world.alloc.trim(&world.slot(1), 0);
+    assert_ne!(world.alloc.heap_epoch(), before, "a heap has gone");
+    assert!(elsewhere(&world, 0, kept) == Elsewhere::Not);
+    free(&world, 0, kept);
+    world.check();
+    world.finish();
+}
+
+#[test]
+fn chunks_of_older_heaps_of_the_own_arena_are_freed_without_a_lock() {
+    let world = threads(2, &[(Setting::MmapThreshold, 32 << 20)]);
+    attach_all(&world, 2);
+    let [first, second] = [world.malloc(1, 100), block(&world, 1, 100)];
+    let heaps = || world.alloc.heaps(arena(&world, 1)).count();
+    let large: Vec<_> = (0..9).map(|_| world.malloc(1, 8 << 20)).collect();
+    assert_eq!(heaps(), 2);
+    free(&world, 1, first);
+    assert!(elsewhere(&world, 1, second) == Elsewhere::Done);
+    assert_eq!(block(&world, 1, 100), second, "in the own cache");
+    assert!(elsewhere(&world, 1, second) == Elsewhere::Done);
+    large.into_iter().for_each(|block| free(&world, 1, block));
+    world.check();
+    world.finish();
+}
+
+#[test]
+fn parcels_of_many_owners_each_reach_theirs() {
+    let world = threads(9, &[]);
+    attach_all(&world, 9);
+    // One thread frees what eight have made, in turns; arenas share its foreign bins.
+    for round in 0..40 {
+        let blocks: Vec<_> = (1..9).map(|t| world.malloc(t, 40 + 16 * (round % 5))).collect();
+        blocks.into_iter().for_each(|block| free(&world, 0, block));
+        world.check();
+    }
+    world.alloc.detach(&world.slot(0));
+    assert!(cache(&world, 1).foreign.iter().all(|bin| bin.head.get() == 0));
+    world.check();
+    world.finish();
 }
