@@ -3,6 +3,7 @@
 use crate::campaign::Cell;
 use crate::peers::{Missing, Peer, REFERENCE};
 use crate::stats::geometric_mean;
+use crate::workloads::control;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,12 @@ impl Results {
     /// The geometric mean of a peer's ratios to the reference.
     pub fn mean(&self, peer: &str, figure: Figure) -> Option<f64> {
         let ratio = |(job, _): &(String, String)| self.ratio(job, peer, self.reference(), figure);
-        geometric_mean(self.jobs.iter().filter_map(ratio))
+        geometric_mean(self.contests().filter_map(ratio))
+    }
+
+    /// The jobs that compare allocators: all but the control.
+    pub fn contests(&self) -> impl Iterator<Item = &(String, String)> {
+        self.jobs.iter().filter(|(job, _)| job.split('/').next() != Some(control::NAME))
     }
 }
 
@@ -166,6 +172,13 @@ mod tests {
             jobs: jobs.iter().map(|job| ((*job).to_owned(), String::new())).collect(),
             cells: jobs.iter().map(cell).collect(),
         }
+    }
+
+    #[test]
+    fn the_control_is_in_no_mean() {
+        let all = run(&["control/1", "control/2", "pairs/1"], None);
+        let names: Vec<&str> = all.contests().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["pairs/1"]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn dot(svg: &mut String, x: f64, y: f64, peer: &str, index: usize, title: &str) 
 
 fn dots(results: &Results, figure: Figure) -> String {
     let (row, left, top, width) = (20.0, 180.0, 70.0, 900.0);
-    let bottom = top + row * (results.jobs.len() + 1) as f64;
+    let bottom = top + row * (results.contests().count() + 1) as f64;
     let axis = Axis { low: 0.1, high: 10.0, start: left, end: width - 20.0 };
     let mut svg = open(width, bottom + 10.0);
     label(
@@ -114,7 +114,7 @@ fn dots(results: &Results, figure: Figure) -> String {
         line(&mut svg, (axis.at(tick), top - 8.0), (axis.at(tick), bottom), colour);
         label(&mut svg, axis.at(tick), top - 11.0, "middle", &tick.to_string());
     }
-    let names = results.jobs.iter().map(|(name, _)| Some(name.as_str())).chain([None]);
+    let names = results.contests().map(|(name, _)| Some(name.as_str())).chain([None]);
     for (number, job) in names.enumerate() {
         let y = top + row * (number as f64 + 0.5);
         label(&mut svg, left - 8.0, y + 4.0, "end", job.unwrap_or("geometric mean"));

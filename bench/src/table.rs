@@ -57,7 +57,7 @@ fn ratios(text: &mut String, results: &Results, figure: Figure) {
         figure.name()
     );
     let mut rows = Vec::new();
-    for (job, _) in &results.jobs {
+    for (job, _) in results.contests() {
         let own = match (figure, results.median(job, reference, figure)) {
             (_, None) => "–".into(),
             (Figure::Cpu, Some(seconds)) => format!("{seconds:.2} s"),
@@ -151,7 +151,7 @@ fn scaling(text: &mut String, results: &Results) {
         })
         .collect();
     if !rows.is_empty() {
-        text.push_str("## Throughput of two threads over one (least wall time of each)\n\n");
+        text.push_str("## Throughput of two threads over one (least wall time of each; the control allocates nothing)\n\n");
         table(text, &heads("job", results.peers.iter().cloned()), &rows);
     }
 }

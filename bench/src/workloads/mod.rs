@@ -7,6 +7,7 @@ mod aligned;
 mod big_short;
 mod calloc;
 mod collections;
+pub mod control;
 mod false_sharing;
 mod fifo;
 mod growing;
@@ -134,6 +135,7 @@ use Threads::{One, Scaling, Several};
 
 #[rustfmt::skip]
 const TABLE: &[Workload] = &[
+    Workload { name: control::NAME, about: "nothing allocated: what a second thread brings on this machine", threads: Scaling, guard: false, run: plain!(control::run) },
     Workload { name: "pairs", about: "one size, malloc and free in pairs", threads: Scaling, guard: true, run: plain!(pairs::run) },
     Workload { name: "lifo", about: "batches, newest freed first", threads: One, guard: true, run: plain!(lifo::run) },
     Workload { name: "fifo", about: "batches, oldest freed first", threads: One, guard: true, run: plain!(fifo::run) },
