@@ -114,9 +114,11 @@ fn chrome_reads_the_timeline() {
     }
 }
 
-/// What Python says; `None`, with a message, where it or a module is missing.
+/// What Python says, that of `HEAPWISE_PYTHON` (see `.ci/engines`) if it is set; `None`, with a
+/// message, where it or a module is missing.
 fn python(script: &str, arguments: &[&Path]) -> Option<String> {
-    let output = Command::new("python3").arg("-c").arg(script).args(arguments).output();
+    let python = std::env::var_os("HEAPWISE_PYTHON").unwrap_or_else(|| "python3".into());
+    let output = Command::new(python).arg("-c").arg(script).args(arguments).output();
     let Ok(output) = output else {
         eprintln!("skipped: no python3");
         return None;
