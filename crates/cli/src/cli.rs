@@ -27,8 +27,9 @@ Examples:
           Is this machine fit?
 
 Environment:
-  HEAPWISE_LIB    path of libheapwise.so to use instead of our own
-  NO_COLOR        if set, no colours
+  HEAPWISE_LIB         path of libheapwise.so to use instead of our own
+  HEAPWISE_DEBUG_PATH  more folders with debug files by build id (.build-id/ab/….debug)
+  NO_COLOR             if set, no colours
 
 Each command has its own --help."
 )]

@@ -165,23 +165,29 @@ impl Living {
 
     fn tell(&mut self, trace: &Trace, sites: Sites, process: u32) -> Told {
         let mut by_name: BTreeMap<String, Count> = BTreeMap::new();
+        let mut named: HashMap<&[u64], String> = HashMap::new();
         for site in sites.sites.iter().filter(|s| s.process == process && s.live.bytes >= 1.0) {
             let name = naming::site(trace, process, &site.stack, &mut self.symbols);
             let live = &site.live;
-            *by_name.entry(name).or_default() +=
+            *by_name.entry(name.clone()).or_default() +=
                 Count { chunks: live.count.round() as usize, bytes: live.bytes.round() as usize };
+            named.insert(&site.stack, name);
         }
         let mut all: Vec<Site> =
             by_name.into_iter().map(|(name, live)| Site { name, live }).collect();
         all.sort_by_key(|site| std::cmp::Reverse(site.live.bytes));
         all.truncate(MOST_SITES);
-        let own = sites.blocks.into_iter().filter(|((of, _), _)| *of == process);
-        let blocks: HashMap<u64, Block> = own.map(|((_, at), block)| (at, block)).collect();
+        let own = sites.blocks.iter().filter(|((of, _), _)| *of == process);
+        let blocks: HashMap<u64, Block> = own.map(|(&(_, at), &block)| (at, block)).collect();
         let mut names = HashMap::new();
         for block in blocks.values().filter(|block| block.stack != 0) {
             names.entry(block.stack).or_insert_with(|| {
                 let stack = trace.stack(process, block.stack);
-                naming::site(trace, process, stack, &mut self.symbols)
+                // Most live blocks are of a site that has just been named.
+                named
+                    .get(stack)
+                    .cloned()
+                    .unwrap_or_else(|| naming::site(trace, process, stack, &mut self.symbols))
             });
         }
         let began_ns = trace.clock().anchors().first().map_or(0, |anchor| anchor.ns);

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn function(name: &str, line: u32) -> Function {
-        Function { name: name.into(), file: "/src/tree.cc".into(), line }
+        Function { name: name.into(), file: "/src/tree.cc".into(), line, ..Function::default() }
     }
 
     #[test]

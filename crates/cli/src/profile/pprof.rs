@@ -164,7 +164,13 @@ pub fn encode(trace: &Trace, sites: &Sites, symbols: &mut Symbols) -> Vec<u8> {
                                 let mut message = Message::default();
                                 message.number(1, number);
                                 message.number(2, strings.number(&function.name));
-                                message.number(3, strings.number(&function.name));
+                                // Where the two are the same `pprof` takes the name for a C++
+                                // one and drops what is in angle brackets.
+                                let symbol = match function.symbol.as_str() {
+                                    "" => &function.name,
+                                    symbol => symbol,
+                                };
+                                message.number(3, strings.number(symbol));
                                 message.number(4, strings.number(&function.file));
                                 profile.message(FUNCTION, &message);
                             }

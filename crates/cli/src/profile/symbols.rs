@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::env;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,8 @@ pub struct Place {
 pub struct Function {
     /// Its name, demangled.
     pub name: String,
+    /// Its name as the linker knows it, empty if that is unknown.
+    pub symbol: String,
     /// The source file, empty if unknown.
     pub file: String,
     /// The line, 0 if unknown.
@@ -85,7 +88,7 @@ impl Source {
     /// The module's file, or the debug file of its build id; `None` if both are gone or others.
     fn open(module: &Module) -> Option<Self> {
         let own = Path::new(&module.path);
-        let named = debug_file(&module.build_id).filter(|path| path.exists());
+        let named = debug_file(&module.build_id);
         let is_it = |path: &Path| {
             module.build_id.is_empty() || build_id(path).is_none_or(|id| id == module.build_id)
         };
@@ -106,12 +109,14 @@ impl Source {
         let mut out = Vec::new();
         if let Ok(mut frames) = self.loader.find_frames(address) {
             while let Ok(Some(frame)) = frames.next() {
-                let Some(name) = frame.function.as_ref().and_then(|f| f.demangle().ok()) else {
+                let Some(function) = frame.function.as_ref() else { continue };
+                let (Ok(name), Ok(symbol)) = (function.demangle(), function.raw_name()) else {
                     continue;
                 };
                 let location = frame.location.as_ref();
                 out.push(Function {
                     name: plain(&name),
+                    symbol: symbol.into_owned(),
                     file: location.and_then(|l| l.file).unwrap_or_default().to_owned(),
                     line: location.and_then(|l| l.line).unwrap_or(0),
                 });
@@ -120,8 +125,9 @@ impl Source {
         if out.is_empty()
             && let Some(name) = self.loader.find_symbol(address)
         {
+            let symbol = name.to_owned();
             let name = plain(&addr2line::demangle_auto(Cow::Borrowed(name), None));
-            out.push(Function { name, ..Function::default() });
+            out.push(Function { name, symbol, ..Function::default() });
         }
         out
     }
@@ -139,16 +145,56 @@ fn build_id(path: &Path) -> Option<Vec<u8>> {
     file.build_id().ok()?.map(<[u8]>::to_vec)
 }
 
-/// Where distributions put the debug file of a build id.
+/// More folders to look for debug files in, separated by colons: each with a `.build-id` of its own.
+pub const DEBUG_PATH_ENV: &str = "HEAPWISE_DEBUG_PATH";
+
+/// The debug file of a build id, or the file itself under that name: in the folders of
+/// [`DEBUG_PATH_ENV`], where distributions put it, or where debuginfod's clients do.
 fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
-    let (first, rest) = build_id.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let given = env::var_os(DEBUG_PATH_ENV).unwrap_or_default();
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    let folders = env::split_paths(&given).filter(|folder| !folder.as_os_str().is_empty());
+    debug_files(build_id, folders, cache.as_deref()).into_iter().find(|path| path.is_file())
+}
+
+fn debug_files(
+    build_id: &[u8],
+    folders: impl Iterator<Item = PathBuf>,
+    cache: Option<&Path>,
+) -> Vec<PathBuf> {
+    let Some((first, rest)) = build_id.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+        return Vec::new();
+    };
     let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug").into())
+    let mut files: Vec<PathBuf> = folders
+        .chain([PathBuf::from("/usr/lib/debug")])
+        .map(|folder| folder.join(format!(".build-id/{first:02x}/{rest}.debug")))
+        .collect();
+    files.extend(
+        cache.map(|cache| cache.join(format!("debuginfod_client/{first:02x}{rest}/debuginfo"))),
+    );
+    files
 }
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{debug_files, plain};
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn debug_files_are_named_by_the_build_id() {
+        let files =
+            debug_files(&[0xab, 1], [PathBuf::from("/d")].into_iter(), Some(Path::new("/c")));
+        let expected = [
+            "/d/.build-id/ab/01.debug",
+            "/usr/lib/debug/.build-id/ab/01.debug",
+            "/c/debuginfod_client/ab01/debuginfo",
+        ];
+        assert_eq!(files, expected.map(PathBuf::from));
+        assert!(debug_files(&[0xab], [].into_iter(), None).is_empty());
+    }
 
     #[test]
     fn strings_are_called_so() {
