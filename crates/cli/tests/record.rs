@@ -121,6 +121,46 @@ fn every_call_is_there_once_with_size_address_and_order() {
 }
 
 #[test]
+fn a_wait_stands_between_the_calls_before_and_behind_it() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(
+        directory.path(),
+        "bursts",
+        "int main(void) {\n\
+           for (int burst = 0; burst < 20; burst++) {\n\
+             free(sink = malloc(777));\n\
+             for (int i = 0; i < 1000 + burst; i++) free(sink = malloc(24 + i % 200));\n\
+             usleep(10000);\n\
+           }\n\
+           return 0; }",
+    ) else {
+        return;
+    };
+    let (trace, code) = record(directory.path(), &[], &[program.to_str().expect("UTF-8")]);
+    assert_eq!(code, Some(0));
+    // Calls of a burst share readings of the clock, but none of the burst before.
+    let calls = events(&trace);
+    let is_call = |e: &&Event| matches!(e.what, What::Malloc { .. } | What::Free { .. });
+    let calls: Vec<&Event> = calls.iter().filter(is_call).collect();
+    let mut bursts = 0;
+    for pair in calls.windows(2) {
+        if let What::Malloc { size: 777, .. } = pair[1].what
+            && bursts > 0
+        {
+            let waited = pair[1].time_ns - pair[0].time_ns;
+            assert!(waited >= 9_900_000, "burst {bursts}: {waited} ns");
+        }
+        bursts += i32::from(matches!(pair[1].what, What::Malloc { size: 777, .. }));
+    }
+    assert!(bursts >= 19, "{bursts}");
+    let mut times: Vec<u64> = calls.iter().map(|call| call.time_ns).collect();
+    assert!(times.is_sorted() && calls.len() >= 40_000, "{}", calls.len());
+    times.dedup();
+    assert!(times.len() > 1500, "{} times for {} calls", times.len(), calls.len());
+}
+
+#[test]
 fn kernel_calls_say_what_caused_them() {
     needs_library!();
     let directory = tempdir().expect("a directory");

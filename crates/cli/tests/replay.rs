@@ -107,7 +107,13 @@ fn trace_of_original(tides: u32, step_ns: u64) -> Vec<u8> {
             push(What::Malloc { size, address: block, stack: 0 });
             if kind % 5 == 0 {
                 let old = std::mem::replace(&mut block, address());
-                push(What::Realloc { size: size + next() % 100, old, address: block, stack: 0 });
+                push(What::Realloc {
+                    size: size + next() % 100,
+                    old,
+                    address: block,
+                    stack: 0,
+                    kept: false,
+                });
             }
             blocks.push(block);
         }
@@ -223,6 +229,29 @@ fn like_its_original(command: &[&str]) {
     for name in ["brk", "mmap"] {
         let calls = |of: &Value| number(&of["kernel_calls"][name]);
         near(name, calls(replayed), calls(original), 0.05, 3.0);
+    }
+}
+
+/// Has mappings of its own besides its blocks, as a garbage collector does.
+const COLLECTOR: &str = r#"
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+int main(void) {
+    for (int i = 0; i < 200; i++) {
+        if (mmap(0, 1 << 16, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) return 1;
+        for (int n = 0; n < 100; n++) memset(malloc(1000), 1, 1000);
+    }
+    return 0;
+}
+"#;
+
+#[test]
+fn a_programs_own_mappings_are_not_its_mallocs() {
+    needs_library!();
+    let directory = tempdir().unwrap();
+    if let Some(program) = compile(directory.path(), "collector", COLLECTOR, &["-O1"]) {
+        like_its_original(&[program.to_str().unwrap()]);
     }
 }
 

@@ -25,7 +25,7 @@ pub const LIVE_ENV: &str = "HEAPWISE_RECORD_FILE";
 /// First word of the file: "HWRECORD".
 pub const LIVE_MAGIC: u64 = u64::from_le_bytes(*b"HWRECORD");
 /// Bumped whenever something here moves.
-pub const LIVE_VERSION: u32 = 1;
+pub const LIVE_VERSION: u32 = 2;
 /// Bytes before the first chunk.
 pub const LIVE_HEADER_BYTES: usize = 8192;
 /// Bytes of a chunk, head and records.
@@ -106,41 +106,51 @@ pub const CHUNK_OPEN: u32 = 1;
 /// [`ChunkHead::state`]: to be collected.
 pub const CHUNK_FULL: u32 = 2;
 
-/// The head of a chunk.
+/// [`ChunkHead::left`]: a record is being written; a signal handler must not write another.
+pub const WRITING: u32 = u32::MAX;
+
+/// The head of a chunk. What each record changes comes first.
 #[repr(C)]
 pub struct ChunkHead {
     /// `CHUNK_*`.
     pub state: AtomicU32,
     /// The process, as the recording counts them.
     pub process: AtomicU32,
+    /// Bytes used, the head included.
+    pub used: AtomicU32,
+    /// Records that may follow with the time of the last reading of the counter, or [`WRITING`].
+    /// The recorder may take them away.
+    pub left: AtomicU32,
+    /// The writer's coder: time.
+    pub time: AtomicU64,
+    /// The writer's coder: address.
+    pub address: AtomicU64,
+    /// Records so far, blobs not counted.
+    pub records: AtomicU32,
+    /// Blobs so far.
+    pub blobs: AtomicU32,
+    /// How many records a reading of the counter is good for at present.
+    pub run: AtomicU32,
+    /// The call of the program that runs now, a `Cause`.
+    pub cause: AtomicU32,
     /// The stream.
     pub stream: AtomicU32,
     /// Kernel thread id of the writer.
     pub thread: AtomicU32,
     /// Its pid; 0 if the recorder would know it by another one.
     pub pid: AtomicU32,
-    /// Bytes used, the head included.
-    pub used: AtomicU32,
+    /// Records that this stream could not write since the last chunk.
+    pub lost: AtomicU32,
     /// Number of the chunk in its stream.
     pub sequence: AtomicU64,
     /// What the first record builds on, ticks.
     pub base_time: AtomicU64,
     /// What the first record builds on, address.
     pub base_address: AtomicU64,
-    /// The writer's coder: time.
-    pub time: AtomicU64,
-    /// The writer's coder: address.
-    pub address: AtomicU64,
-    /// 1 while the writer is between two records: a signal handler must not write then.
-    pub writing: AtomicU32,
-    /// The call of the program that runs now, a `Cause`.
-    pub cause: AtomicU32,
     /// First address of the mapping that the writer's stack lies in, 0 if not known yet.
     pub stack_low: AtomicU64,
     /// Its end.
     pub stack_high: AtomicU64,
-    /// Records that this stream could not write since the last chunk.
-    pub lost: AtomicU32,
 }
 
 const _: () = assert!(core::mem::size_of::<LiveHeader>() <= LIVE_HEADER_BYTES);

@@ -265,12 +265,12 @@ pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize)
 }
 
 /// free as its fast paths would do it, of a closed cache; `before` is called before anybody may
-/// have the chunk again.
+/// have the chunk again, and if it says no nothing is done.
 ///
 /// # Safety
 /// As [`malloc_closed`].
 #[inline(always)]
-pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn()) -> Freed {
+pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn() -> bool) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
     if cache.mode.load(Relaxed) != MODE_OPEN {
@@ -294,10 +294,9 @@ pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn()
         if !home.fits() {
             home = medium_home(cache, pointer);
         }
-        if !home.fits() {
+        if !home.fits() || !before() {
             return Freed::Not;
         }
-        before();
         home.take(pointer)
     }
 }
@@ -382,7 +381,42 @@ pub unsafe fn realloc_fast(cache: *const Cache, pointer: usize, request: usize) 
     {
         return Resized::Not;
     }
-    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    // SAFETY: the pointer lies in the current heap of this thread's own arena, which is open.
+    unsafe { resize_small(cache, pointer, request, true) }
+}
+
+/// [`realloc_fast`] of a cache that is closed because a profile counts bytes. Unless `may_move` the
+/// block stays, or nothing is done. A watched block is for the slow path: it is no live one here.
+///
+/// # Safety
+/// As [`realloc_fast`].
+#[inline(always)]
+pub unsafe fn realloc_closed(
+    cache: *const Cache,
+    pointer: usize,
+    request: usize,
+    may_move: bool,
+) -> Resized {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request.wrapping_sub(1) >= SMALL_MAX_REQUEST
+        || cache.mode.load(Relaxed) != MODE_OPEN
+        || pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
+    {
+        return Resized::Not;
+    }
+    // SAFETY: as in `realloc_fast`; the mode says that the cache is this thread's.
+    unsafe { resize_small(cache, pointer, request, may_move) }
+}
+
+/// A small block to another small size, if it is live and there is a chunk for it.
+///
+/// # Safety
+/// `pointer` lies behind the first header of the newest heap of the calling thread's own arena,
+/// whose cache this is; `request` is 1 to `SMALL_MAX_REQUEST`.
+#[inline(always)]
+unsafe fn resize_small(cache: &Cache, pointer: usize, request: usize, may_move: bool) -> Resized {
+    // SAFETY: by contract.
     let home = unsafe { small_home(cache, pointer) };
     if !home.fits() {
         return Resized::Not;
@@ -390,6 +424,9 @@ pub unsafe fn realloc_fast(cache: *const Cache, pointer: usize, request: usize) 
     let size = (request.max(24) + 23) & !15;
     if stays(home.size, size) {
         return Resized::Stays;
+    }
+    if !may_move {
+        return Resized::Not;
     }
     // SAFETY: as for malloc; the limit is right below the small sizes' end.
     let new = unsafe { pop_small(cache, request) };

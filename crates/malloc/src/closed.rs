@@ -8,12 +8,12 @@
 //! What takes a chunk of a closed cache without a lock stands in the section of the fast paths,
 //! like these themselves.
 
-use crate::cache::{Freed, free_closed, malloc_closed, memalign_closed};
+use crate::cache::{Freed, Resized, free_closed, malloc_closed, memalign_closed, realloc_closed};
 use crate::chunk::at;
-use crate::global::{ALLOCATOR, must_count, or_enomem, overflow, serves, slot};
+use crate::global::{ALLOCATOR, must_count, or_enomem, overflow, realloc_slow, serves, slot};
 use crate::linux::machine;
 use crate::record::{self, ENDED};
-use crate::sampling::counting;
+use crate::sampling::{counting, passes};
 use crate::threads::Slot;
 use heapwise_layout::record::{Cause, Kind};
 use heapwise_layout::state::Cache;
@@ -108,27 +108,40 @@ fn reopen() {
 #[unsafe(link_section = "heapwise_fast")]
 pub(crate) extern "C" fn malloc_recorded(request: usize) -> *mut u8 {
     // SAFETY: this function stands in the section of the fast paths.
-    match unsafe { cached_recorded(Kind::Malloc, request) } {
+    match unsafe { cached_recorded(request) } {
         0 => malloc_recorded_slow(request),
-        pointer => at(pointer),
+        pointer if record::served_shortly(Kind::Malloc, request, pointer) => at(pointer),
+        pointer => served_malloc(request, pointer),
     }
 }
 
-/// What the closed cache has for a request, with its record; 0 if it has nothing.
+// What each call does now and then is a jump to a function of its own, at the end: so the usual way
+// saves no registers.
+#[inline(never)]
+extern "C" fn served_malloc(request: usize, pointer: usize) -> *mut u8 {
+    record::served(Kind::Malloc, request, pointer);
+    at(pointer)
+}
+
+/// What the closed cache has for a request; 0 if it has nothing.
 ///
 /// # Safety
 /// The caller stands in the section of the fast paths.
 #[inline(always)]
-unsafe fn cached_recorded(kind: Kind, request: usize) -> usize {
+unsafe fn cached_recorded(request: usize) -> usize {
     if !serves(request) {
         return 0;
     }
     // SAFETY: this thread's cache; the rest by contract.
-    let pointer = unsafe { malloc_closed(at::<Cache>(machine::cache_address()), request) };
-    if pointer != 0 {
-        record::served(kind, request, pointer);
+    unsafe { malloc_closed(at::<Cache>(machine::cache_address()), request) }
+}
+
+/// Records what a closed cache has served.
+#[inline(always)]
+fn note_served(kind: Kind, size: usize, pointer: usize) {
+    if !record::served_shortly(kind, size, pointer) {
+        record::served(kind, size, pointer);
     }
-    pointer
 }
 
 #[cold]
@@ -143,17 +156,38 @@ pub(crate) extern "C" fn malloc_recorded_slow(request: usize) -> *mut u8 {
 #[unsafe(link_section = "heapwise_fast")]
 pub(crate) extern "C" fn free_recorded(pointer: *mut u8) {
     let cache = at::<Cache>(machine::cache_address());
-    let note = || record::gives(pointer.addr());
+    let note = || record::gives_shortly(pointer.addr());
     // SAFETY: as in `malloc_recorded`.
     match unsafe { free_closed(cache, pointer.addr(), note) } {
         Freed::Done => {}
-        Freed::Overflow => {
-            record::gives_slowly();
-            overflow(pointer);
-            record::freed();
-        }
+        Freed::Overflow => overflow_recorded(pointer),
+        Freed::Not => free_recorded_timed(pointer),
+    }
+}
+
+/// [`free_recorded`], with a record that is no short one.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn free_recorded_timed(pointer: *mut u8) {
+    let cache = at::<Cache>(machine::cache_address());
+    let note = || {
+        record::gives(pointer.addr());
+        true
+    };
+    // SAFETY: as in `malloc_recorded`.
+    match unsafe { free_closed(cache, pointer.addr(), note) } {
+        Freed::Done => {}
+        Freed::Overflow => overflow_recorded(pointer),
         Freed::Not => free_recorded_slow(pointer),
     }
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn overflow_recorded(pointer: *mut u8) {
+    record::gives_slowly();
+    overflow(pointer);
+    record::freed();
 }
 
 #[cold]
@@ -175,8 +209,9 @@ pub(crate) fn calloc_recorded(count: usize, each: usize) -> *mut u8 {
     let size = count.saturating_mul(each);
     if record::plain() {
         // SAFETY: this function stands in the section of the fast paths.
-        let pointer = unsafe { cached_recorded(Kind::Calloc, size) };
+        let pointer = unsafe { cached_recorded(size) };
         if pointer != 0 {
+            note_served(Kind::Calloc, size, pointer);
             // SAFETY: a fresh chunk of at least `size`.
             unsafe { at::<u8>(pointer).write_bytes(0, size) };
             return at(pointer);
@@ -186,11 +221,41 @@ pub(crate) fn calloc_recorded(count: usize, each: usize) -> *mut u8 {
     or_enomem(recorded(Kind::Calloc, Cause::Calloc, size, calloc))
 }
 
-/// A realloc to `request` bytes has given `pointer`, and a sample is due.
+/// realloc to a small size while a profile is on. A block that stays in the room that it has counts nothing; any
+/// other counts as a new one.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+pub(crate) fn realloc_sampled(pointer: *mut u8, request: usize) -> *mut u8 {
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: a cache of this thread, or a closed one that all share and whose count is 0.
+    let countdown = unsafe { &(*cache).countdown };
+    let left = countdown.get() - request as i64;
+    // SAFETY: as in `malloc_sampled`.
+    match unsafe { realloc_closed(cache, pointer.addr(), request, left > 0) } {
+        Resized::Stays => pointer,
+        Resized::Moved(new) => {
+            countdown.set(left);
+            at(new)
+        }
+        Resized::MovedOverflow(new) => {
+            countdown.set(left);
+            overflow(pointer);
+            at(new)
+        }
+        // SAFETY: the arguments are the caller's, nothing has been done with them.
+        Resized::Not => unsafe { realloc_slow(pointer, request) },
+    }
+}
+
+/// The same of a block to a size, neither 0, that the closed cache does not do.
 #[cold]
 #[inline(never)]
-pub(crate) fn sample_realloc(request: usize, pointer: usize) {
-    record::sample(slot(), Kind::Malloc, request, request, pointer);
+pub(crate) fn realloc_counted(address: usize, request: usize) -> usize {
+    let (new, kept) = ALLOCATOR.realloc_or_keep(slot(), address, request);
+    if new != 0 && !kept && !passes(slot().cache(), request) {
+        record::sample(slot(), Kind::Malloc, request, request, new);
+    }
+    new
 }
 
 /// realloc of a block to a size, neither 0, while a recording is on.
@@ -198,8 +263,8 @@ pub(crate) fn sample_realloc(request: usize, pointer: usize) {
 pub(crate) fn realloc_recorded(address: usize, request: usize) -> usize {
     reopen_after_recording();
     record::begins(Cause::Realloc);
-    let new = ALLOCATOR.realloc(slot(), address, request);
-    record::reallocated(address, request, new);
+    let (new, kept) = ALLOCATOR.realloc_or_keep(slot(), address, request);
+    record::reallocated(address, request, new, kept);
     new
 }
 
@@ -230,7 +295,7 @@ pub(crate) fn memalign_recorded(align: usize, request: usize) -> usize {
         // SAFETY: as in `memalign_sampled`.
         let pointer = unsafe { memalign_closed(cache, align, request) };
         if pointer != 0 {
-            record::served(Kind::Aligned, packed, pointer);
+            note_served(Kind::Aligned, packed, pointer);
             return pointer;
         }
     }

@@ -54,6 +54,12 @@ fn class_for(size: usize) -> Option<(usize, usize)> {
     }
 }
 
+/// Whether a block of a chunk of `old` bytes stays in it when it wants one of `size`.
+fn keeps_room(old: usize, size: usize) -> bool {
+    let is_close = size <= old && old - size < MIN_CHUNK;
+    is_close || old <= MEDIUM_MAX_CHUNK && cache::stays(old, size)
+}
+
 impl<O: Os> Allocator<O> {
     /// malloc. 0 if memory ran out or `request` is over PTRDIFF_MAX.
     pub fn malloc(&self, slot: &Slot, request: usize) -> usize {
@@ -404,19 +410,28 @@ impl<O: Os> Allocator<O> {
 
     /// realloc. 0 if memory ran out (the old chunk is then untouched) or `request` is 0.
     pub fn realloc(&self, slot: &Slot, pointer: usize, request: usize) -> usize {
+        self.realloc_or_keep(slot, pointer, request).0
+    }
+
+    /// [`realloc`](Self::realloc), and whether the block only uses more or less of the room that its
+    /// chunk has: then nothing was allocated.
+    pub fn realloc_or_keep(&self, slot: &Slot, pointer: usize, request: usize) -> (usize, bool) {
         if pointer == 0 {
-            return self.malloc(slot, request);
+            return (self.malloc(slot, request), false);
         }
         if request == 0 {
             self.free(slot, pointer);
-            return 0;
+            return (0, false);
         }
         let cache = &*self.enter(slot);
         self.note(cache, Call::Realloc);
         let (old_usable, in_place) = match self.locate(pointer) {
             Place::Nowhere => self.fatal(Fault::ReallocInvalidPointer),
             Place::Mapped => {
-                let Some(size) = chunk_size(request) else { return self.failed(cache) };
+                let Some(size) = chunk_size(request) else { return (self.failed(cache), false) };
+                if self.mapping_fits(pointer, size) {
+                    return (pointer, true);
+                }
                 self.note_mapped_end(pointer);
                 (self.mapped_usable(pointer), self.remap_chunk(pointer, size))
             }
@@ -428,8 +443,14 @@ impl<O: Os> Allocator<O> {
                         fault => self.fatal(fault),
                     }
                 };
-                let Some(size) = chunk_size(request) else { return self.failed(cache) };
+                let Some(size) = chunk_size(request) else { return (self.failed(cache), false) };
                 let size = class_for(size).map_or(size, |(_, size)| size);
+                if keeps_room(live.size, size) {
+                    if live.sampled {
+                        self.os.note_sampled_resize(pointer, request);
+                    }
+                    return (pointer, true);
+                }
                 if live.sampled {
                     // What comes of it is an allocation of its own.
                     self.note_watched_end(pointer);
@@ -444,12 +465,12 @@ impl<O: Os> Allocator<O> {
             }
         };
         if let Some(pointer) = in_place {
-            return pointer;
+            return (pointer, false);
         }
         let new = self.allocate(cache, request);
         if new == 0 {
             // A chunk that shrinks can always stay.
-            return if request <= old_usable { pointer } else { 0 };
+            return (if request <= old_usable { pointer } else { 0 }, false);
         }
         // SAFETY: both chunks are the caller's, distinct, and at least this long.
         unsafe {
@@ -460,15 +481,11 @@ impl<O: Os> Allocator<O> {
             )
         };
         self.release(cache, pointer);
-        new
+        (new, false)
     }
 
     /// Makes a live chunk `size` bytes long where it is, if that is cheap.
     fn resize_in_place(&self, cache: &Cache, live: Live<'_>, size: usize) -> bool {
-        let is_close = size <= live.size && live.size - size < MIN_CHUNK;
-        if is_close || live.size <= MEDIUM_MAX_CHUNK && cache::stays(live.size, size) {
-            return true;
-        }
         let mine = cache.mode.load(Relaxed) != MODE_DEAD
             && core::ptr::eq(live.arena, self.arena_of(cache));
         if !mine || live.size <= SMALL_MAX_CHUNK || size <= SMALL_MAX_CHUNK {

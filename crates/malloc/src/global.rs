@@ -13,7 +13,7 @@ use crate::foreign::{Elsewhere, free_elsewhere};
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::record::{self, OFF, SAMPLING};
 use crate::root::{Allocator, HEAP_MAP};
-use crate::sampling::{malloc_counting, passes};
+use crate::sampling::malloc_counting;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
 use core::ffi::{c_char, c_int, c_void};
@@ -157,9 +157,9 @@ extern "C" fn foreign_full(index: usize) {
 #[inline(never)]
 extern "C" fn malloc_slow(request: usize) -> *mut u8 {
     match record::state() {
+        _ if record::plain() => closed::malloc_recorded(request),
         OFF => malloc_plain(request),
         SAMPLING => closed::malloc_sampled(request),
-        _ if record::plain() => closed::malloc_recorded(request),
         _ => closed::malloc_recorded_slow(request),
     }
 }
@@ -173,8 +173,8 @@ extern "C" fn malloc_plain(request: usize) -> *mut u8 {
 #[inline(never)]
 extern "C" fn free_slow(pointer: *mut u8) {
     match record::state() {
-        OFF | SAMPLING => free_plain(pointer),
         _ if record::plain() => closed::free_recorded(pointer),
+        OFF | SAMPLING => free_plain(pointer),
         _ => closed::free_recorded_slow(pointer),
     }
 }
@@ -225,30 +225,44 @@ pub fn calloc(count: usize, each: usize) -> *mut u8 {
 #[inline(never)]
 #[unsafe(link_section = "heapwise_fast")]
 pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
-    if record::state() == OFF {
-        if pointer.is_null() {
-            return malloc_here(request);
-        }
-        let cache = at::<Cache>(machine::cache_address());
-        // SAFETY: as in `malloc`.
-        match unsafe { realloc_fast(cache, pointer.addr(), request) } {
-            Resized::Stays => return pointer,
-            Resized::Moved(new) => return at(new),
-            Resized::MovedOverflow(new) => {
-                overflow(pointer);
-                return at(new);
-            }
-            Resized::Not => {}
-        }
+    // One jump each.
+    match record::state() {
+        // SAFETY: the caller's promise.
+        OFF => unsafe { realloc_plain(pointer, request) },
+        SAMPLING if request <= SMALL_MAX_REQUEST => closed::realloc_sampled(pointer, request),
+        // SAFETY: as above.
+        _ => unsafe { realloc_slow(pointer, request) },
     }
-    // SAFETY: the caller's promise.
-    unsafe { realloc_slow(pointer, request) }
+}
+
+/// realloc while nothing is recorded.
+///
+/// # Safety
+/// As [`realloc`].
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+unsafe fn realloc_plain(pointer: *mut u8, request: usize) -> *mut u8 {
+    if pointer.is_null() {
+        return malloc_here(request);
+    }
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
+    match unsafe { realloc_fast(cache, pointer.addr(), request) } {
+        Resized::Stays => pointer,
+        Resized::Moved(new) => at(new),
+        Resized::MovedOverflow(new) => {
+            overflow(pointer);
+            at(new)
+        }
+        // SAFETY: the caller's promise.
+        Resized::Not => unsafe { realloc_slow(pointer, request) },
+    }
 }
 
 /// # Safety
 /// As [`realloc`].
 #[inline(never)]
-unsafe fn realloc_slow(pointer: *mut u8, request: usize) -> *mut u8 {
+pub(crate) unsafe fn realloc_slow(pointer: *mut u8, request: usize) -> *mut u8 {
     let address = pointer.expose_provenance();
     let new = match record::state() {
         OFF => ALLOCATOR.realloc(slot(), address, request),
@@ -258,13 +272,7 @@ unsafe fn realloc_slow(pointer: *mut u8, request: usize) -> *mut u8 {
             free_slow(pointer);
             0
         }
-        SAMPLING => {
-            let new = ALLOCATOR.realloc(slot(), address, request);
-            if new != 0 && !passes(slot().cache(), request) {
-                closed::sample_realloc(request, new);
-            }
-            new
-        }
+        SAMPLING => closed::realloc_counted(address, request),
         _ => closed::realloc_recorded(address, request),
     };
     if new == 0 && request != 0 {

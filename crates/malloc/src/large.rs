@@ -214,6 +214,15 @@ impl<O: Os> Allocator<O> {
         unsafe { self.unmap(span) };
     }
 
+    /// Whether a mapped chunk has just the pages that it would have with `size` bytes.
+    pub(crate) fn mapping_fits(&self, pointer: usize, size: usize) -> bool {
+        let chunk = Chunk::of(pointer);
+        // SAFETY: the caller found it in the table and is its holder.
+        let span = unsafe { self.mapping(chunk, Fault::RemapInvalidPointer) };
+        let total = size.checked_add(chunk.0 - span.start + OVERHEAD_BYTES);
+        total.is_some_and(|total| total <= span.bytes() && self.page_up(total) == span.bytes())
+    }
+
     /// Resizes a mapped chunk to `size` bytes; its user pointer, `None` if the kernel refuses.
     pub(crate) fn remap_chunk(&self, pointer: usize, size: usize) -> Option<usize> {
         let chunk = Chunk::of(pointer);

@@ -155,6 +155,9 @@ pub unsafe trait Os: Sync {
     /// A block that a profile watches is freed, or one that may be watched.
     fn note_sampled_free(&self, _: usize) {}
 
+    /// A block that a profile watches has another size now, in the room that it had.
+    fn note_sampled_resize(&self, _pointer: usize, _request: usize) {}
+
     /// Joins the recording whose memory the process `pid` has open as `descriptor`; false if
     /// that cannot be.
     fn join_recording(&self, _pid: u32, _descriptor: u32) -> bool {

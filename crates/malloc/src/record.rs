@@ -345,6 +345,13 @@ pub(crate) fn sampled_freed(pointer: usize) {
     }
 }
 
+/// A watched block has another size, in the room that it had.
+pub(crate) fn sampled_resized(pointer: usize, request: usize) {
+    if stream::state() == SAMPLING {
+        stream::write_realloc(pointer, request, pointer, 0, true);
+    }
+}
+
 /// Whether recorded calls may be served as the fast paths would: nothing else wants to see them.
 static PLAIN: AtomicU32 = AtomicU32::new(0);
 
@@ -359,25 +366,39 @@ pub fn plain() -> bool {
     stream::state() == stream::ON && PLAIN.load(Relaxed) != 0
 }
 
-/// An allocation that the thread cache served.
+/// Whether calls are recorded without their stacks.
 #[inline(always)]
+fn without_stacks() -> bool {
+    SNIPPET.load(Relaxed) == 0
+}
+
+/// An allocation that the thread cache served, if its record is a short one; see
+/// [`stream::write_short`].
+#[inline(always)]
+pub fn served_shortly(kind: Kind, size: usize, pointer: usize) -> bool {
+    without_stacks() && stream::write_short(kind, size, pointer)
+}
+
+/// An allocation that the thread cache served.
+#[inline(never)]
 pub fn served(kind: Kind, size: usize, pointer: usize) {
-    if SNIPPET.load(Relaxed) == 0 {
-        stream::write_calls([(kind, size, pointer)], false);
+    if without_stacks() {
+        stream::write_served(kind, size, pointer);
     } else {
-        served_with_stack(kind, size, pointer);
+        stream::write(kind, size as u64, pointer as u64, stack());
     }
 }
 
-#[inline(never)]
-fn served_with_stack(kind: Kind, size: usize, pointer: usize) {
-    stream::write(kind, size as u64, pointer as u64, stack());
+/// A free that the thread cache takes, if its record is a short one.
+#[inline(always)]
+pub fn gives_shortly(pointer: usize) -> bool {
+    stream::write_short(Kind::Free, 0, pointer)
 }
 
 /// A free that the thread cache takes.
-#[inline(always)]
+#[inline(never)]
 pub fn gives(pointer: usize) {
-    stream::write_calls([(Kind::Free, 0, pointer)], false);
+    stream::write_served(Kind::Free, 0, pointer);
 }
 
 /// The bin that it went to is over its bound: what follows is because of it.
@@ -402,20 +423,15 @@ pub fn freed() {
     }
 }
 
-/// A realloc of `old` has ended, at `new`, or failed with 0.
+/// A realloc of `old` has ended, at `new`, or failed with 0. `kept`: in the room that it had.
 #[inline(always)]
-pub fn reallocated(old: usize, size: usize, new: usize) {
+pub fn reallocated(old: usize, size: usize, new: usize, kept: bool) {
     if !active() {
         return;
     }
     stream::set_cause(Cause::Other as u32);
-    if SNIPPET.load(Relaxed) != 0 {
-        stream::write(Kind::ReallocFrom, 0, old as u64, 0);
-        stream::write(Kind::Realloc, size as u64, new as u64, stack());
-    } else {
-        let moved = new != old;
-        stream::write_calls([(Kind::ReallocFrom, 0, old), (Kind::Realloc, size, new)], moved);
-    }
+    let stack = if without_stacks() { 0 } else { stack() };
+    stream::write_realloc(old, size, new, stack, kept);
 }
 
 /// A call to the kernel was made.

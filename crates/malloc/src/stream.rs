@@ -13,21 +13,35 @@
 //! anew.
 
 use crate::chunk::at;
-use crate::linux::machine::{nr, stream_address, stream_slot, syscall, ticks, ticks_loosely};
+use crate::linux::machine::{
+    is_undisturbed, nr, section_place, stream_address, stream_slot, syscall, ticks, ticks_loosely,
+    watch_for_the_kernel,
+};
 use crate::linux::{exact_ns, futex_wait_shared, futex_wake_shared};
 use core::sync::atomic::{
-    AtomicU32, AtomicU64, AtomicUsize,
+    AtomicIsize, AtomicU32, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
     compiler_fence,
 };
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LIVE_FILE_BYTES, LiveHeader,
-    RUNNING, TICK_SHIFT, chunk_offset,
+    RUNNING, TICK_SHIFT, WRITING, chunk_offset,
 };
 use heapwise_layout::record::{BEGINS, Coder, Kind, RECORD_ROOM_BYTES, Record};
 
-/// A chunk with less room than this is full: two records are written at once at most.
-const MARGIN_BYTES: usize = 2 * RECORD_ROOM_BYTES;
+/// A chunk with less room than this is full: two records are written at once at most, and a run
+/// of short ones that a signal handler has cut in two may be one run too long.
+const MARGIN_BYTES: usize = 2 * RECORD_ROOM_BYTES + MAX_RUN as usize * SHORT_BYTES;
+/// Most bytes of a short record.
+const SHORT_BYTES: usize = 8;
+/// A reading of the counter is good for so many records at most.
+const MAX_RUN: u32 = 16;
+/// A run that took less, in ticks (some 0.6 µs), may be twice as long the next time.
+const DENSE_TICKS: u64 = 100;
+/// One that took more (some 1.6 µs) is half as long.
+const SPARSE_TICKS: u64 = 250;
+/// After so long (some 10 µs) each record is timed again.
+const PAUSE_TICKS: u64 = 1500;
 /// No blob is longer.
 pub const MAX_BLOB_BYTES: usize = CHUNK_BYTES / 2;
 /// A recorder that has not looked for so long is taken for dead.
@@ -72,6 +86,7 @@ pub fn prepare(base: usize, own: usize) {
 
 /// From now on records are written, in state [`ON`] or [`SAMPLING`]; [`prepare`] came before.
 pub fn begin(state: u32) {
+    SECTION.store(section_place(), Relaxed);
     STATE.store(state, Release);
 }
 
@@ -109,41 +124,86 @@ pub fn write(kind: Kind, a: u64, b: u64, c: u64) {
     }
 }
 
-/// Writes the records of calls without stacks, timed together: kind, size and address of each.
-///
-/// Unless `ordered` the counter may be read some nanoseconds early. That does no harm where this
-/// thread's cache alone served: what came to that from other threads came with an ordered record,
-/// and the times of a thread never fall.
-#[inline(always)]
-pub fn write_calls<const N: usize>(calls: [(Kind, usize, usize); N], ordered: bool) {
-    const { assert!(N * RECORD_ROOM_BYTES <= MARGIN_BYTES) };
+/// Writes the two records of a realloc, timed together.
+pub fn write_realloc(old: usize, size: usize, new: usize, stack: u64, kept: bool) {
     let Some(head) = stream() else { return };
-    if !begin_writing(head) {
-        return;
-    }
-    let time = if ordered { now() } else { ticks_loosely() >> TICK_SHIFT };
-    let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
-    let mut end = head.used.load(Relaxed) as usize;
-    for (kind, size, address) in calls {
-        // SAFETY: the chunk is this thread's, and has room for two records (see `stream`).
-        let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + end) };
-        let (a, b) = (size as u64, address as u64);
-        let mut length = coder.encode_short(kind, time, a, b, out);
-        if length == 0 {
-            (coder, length) = encode(coder, Record { kind, time, a, b, c: 0 }, out);
-        }
-        end += length;
-    }
-    end_writing(head, coder, end);
+    let Some(left) = begin_writing(head) else { return };
+    let time = now();
+    let pause = time.saturating_sub(head.time.load(Relaxed)) > PAUSE_TICKS;
+    let from = Record { kind: Kind::ReallocFrom, time, a: kept.into(), b: old as u64, c: 0 };
+    let to = Record { kind: Kind::Realloc, time, a: size as u64, b: new as u64, c: stack };
+    let (coder, end) = append(head, place(head), from);
+    let (coder, end) = append(head, (coder, end), to);
+    end_writing(head, coder, end, 2, if pause { 0 } else { left });
 }
 
-/// [`Coder::encode`], for the few records that need it.
-#[cold]
-#[inline(never)]
-fn encode(mut coder: Coder, record: Record, out: &mut [u8; RECORD_ROOM_BYTES]) -> (Coder, usize) {
-    let length = coder.encode(record, out);
-    (coder, length)
+/// Writes the record of a call that this thread's cache alone served, without a stack, at the time
+/// of the last reading of the counter; false if that is too old, or the record is no short one.
+///
+/// It is too old after [`MAX_RUN`] records, fewer if these take long; as soon as the kernel has taken
+/// the thread off its processor; and when the recorder has looked meanwhile.
+#[inline(always)]
+pub fn write_short(kind: Kind, size: usize, address: usize) -> bool {
+    let Some(head) = own_head() else { return false };
+    let left = head.left.load(Relaxed);
+    // SAFETY: a thread that has a run is one of the C library's, and the place is known.
+    if left.wrapping_sub(1) >= MAX_RUN || !unsafe { is_undisturbed(SECTION.load(Relaxed)) } {
+        return false;
+    }
+    head.left.store(WRITING, Relaxed);
+    compiler_fence(Release);
+    let used = head.used.load(Relaxed) as usize;
+    let mut coder = Coder { time: 0, address: head.address.load(Relaxed) };
+    // SAFETY: the chunk is this thread's, and a run begins only if there is room for all of it.
+    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + used) };
+    let length = coder.encode_short(kind, size as u64, address as u64, out);
+    if length != 0 {
+        head.address.store(coder.address, Relaxed);
+        head.records.store(head.records.load(Relaxed) + 1, Relaxed);
+        head.used.store((used + length) as u32, Release);
+    }
+    compiler_fence(Release);
+    head.left.store(left - u32::from(length != 0), Relaxed);
+    length != 0
 }
+
+/// Writes the record of such a call, timed now, and begins a run.
+///
+/// The counter may be read some nanoseconds early. That does no harm where this thread's cache alone
+/// served: what came to that from other threads came with a record in order, and the times of a
+/// thread never fall.
+pub fn write_served(kind: Kind, size: usize, address: usize) {
+    let Some(head) = stream() else { return };
+    let Some(before) = begin_writing(head) else { return };
+    let time = ticks_loosely() >> TICK_SHIFT;
+    let gap = time.saturating_sub(head.time.load(Relaxed));
+    let mut run = head.run.load(Relaxed);
+    if gap > PAUSE_TICKS {
+        run = 1;
+    } else if before == 0 {
+        // The last run is over: so many records took so long.
+        if gap < DENSE_TICKS {
+            run = (2 * run).min(MAX_RUN);
+        } else if gap > SPARSE_TICKS {
+            run = (run / 2).max(1);
+        }
+    }
+    head.run.store(run, Relaxed);
+    let record = Record { kind, time, a: size as u64, b: address as u64, c: 0 };
+    let (coder, end) = append(head, place(head), record);
+    let section = SECTION.load(Relaxed);
+    if section == 0 {
+        run = 1;
+    } else {
+        // SAFETY: the place is not 0. This thread called the C ABI's malloc: the helper, which has
+        // a thread pointer of its own, never comes by here.
+        unsafe { watch_for_the_kernel(section) };
+    }
+    end_writing(head, coder, end, 1, run - 1);
+}
+
+/// Where a thread's word for its critical section lies, see [`section_place`].
+static SECTION: AtomicIsize = AtomicIsize::new(0);
 
 /// Writes a blob; false if it found no room.
 pub fn write_blob(what: u64, id: u32, parts: &[&[u8]]) -> bool {
@@ -204,39 +264,56 @@ fn room(head: &ChunkHead) -> usize {
     (CHUNK_BYTES - MARGIN_BYTES).saturating_sub(head.used.load(Relaxed) as usize)
 }
 
-/// This thread's chunk, with room for a record.
+/// This thread's chunk, if it has one.
+#[inline(always)]
+fn own_head() -> Option<&'static ChunkHead> {
+    // SAFETY: a chunk of the mapping, which is never unmapped.
+    let head = unsafe { &*at::<ChunkHead>(own_chunk()?) };
+    (head.process.load(Relaxed) + 1 == own().load(Relaxed)).then_some(head)
+}
+
+/// This thread's chunk, with room for two records.
 #[inline(always)]
 fn stream() -> Option<&'static ChunkHead> {
-    if let Some(address) = own_chunk() {
-        // SAFETY: a chunk of the mapping, which is never unmapped.
-        let head = unsafe { &*at::<ChunkHead>(address) };
-        if head.process.load(Relaxed) + 1 == own().load(Relaxed)
-            && head.used.load(Relaxed) as usize <= CHUNK_BYTES - MARGIN_BYTES
-        {
-            return Some(head);
-        }
+    match own_head() {
+        Some(head) if head.used.load(Relaxed) as usize <= CHUNK_BYTES - MARGIN_BYTES => Some(head),
+        _ => next_chunk(),
     }
-    next_chunk()
 }
 
 #[inline(always)]
 fn write_to(head: &ChunkHead, kind: Kind, a: u64, b: u64, c: u64, parts: &[&[u8]]) {
-    if !begin_writing(head) {
-        return;
-    }
+    let Some(left) = begin_writing(head) else { return };
     let time = now();
-    let mut coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
-    let mut end = head.used.load(Relaxed) as usize;
-    // SAFETY: the chunk is this thread's, and has room for a record (see `stream`).
-    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + end) };
-    end += coder.encode(Record { kind, time, a, b, c }, out);
+    let pause = time.saturating_sub(head.time.load(Relaxed)) > PAUSE_TICKS;
+    let (coder, mut end) = append(head, place(head), Record { kind, time, a, b, c });
     for part in parts {
         let to = at::<u8>(address_of(head) + end);
         // SAFETY: the caller made sure of room for all parts.
         unsafe { to.copy_from_nonoverlapping(part.as_ptr(), part.len()) };
         end += part.len();
     }
-    end_writing(head, coder, end);
+    let is_blob = kind == Kind::Blob;
+    if is_blob {
+        head.blobs.store(head.blobs.load(Relaxed) + 1, Relaxed);
+    }
+    end_writing(head, coder, end, u32::from(!is_blob), if pause { 0 } else { left });
+}
+
+/// Where the next record of a chunk goes, and what it builds on.
+#[inline(always)]
+fn place(head: &ChunkHead) -> (Coder, usize) {
+    let coder = Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
+    (coder, head.used.load(Relaxed) as usize)
+}
+
+/// Packs a record at a place of a chunk that is being written to; the place behind it.
+#[inline(always)]
+fn append(head: &ChunkHead, (mut coder, end): (Coder, usize), record: Record) -> (Coder, usize) {
+    // SAFETY: the chunk is this thread's, and has room for two records (see `stream`).
+    let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + end) };
+    let length = coder.encode(record, out);
+    (coder, end + length)
 }
 
 /// The time, in order with what other threads do.
@@ -253,28 +330,31 @@ fn address_of(head: &ChunkHead) -> usize {
     core::ptr::from_ref(head).expose_provenance()
 }
 
-/// The chunk is being written to; false, and one record is lost, if it is already: by what a
-/// signal handler has interrupted.
+/// The chunk is being written to; what its run had left. `None`, and one record is lost, if it is
+/// already: by what a signal handler has interrupted.
 #[inline(always)]
-fn begin_writing(head: &ChunkHead) -> bool {
-    if head.writing.load(Relaxed) != 0 {
+fn begin_writing(head: &ChunkHead) -> Option<u32> {
+    let left = head.left.load(Relaxed);
+    if left == WRITING {
         lose(Some(head));
-        return false;
+        return None;
     }
-    head.writing.store(1, Relaxed);
+    head.left.store(WRITING, Relaxed);
     // A handler runs on this thread: what the compiler leaves in order is in order.
     compiler_fence(Release);
-    true
+    Some(left)
 }
 
-/// Publishes what stands before `end`.
+/// Publishes what stands before `end`, `records` more than before. A run of `left` short records
+/// may follow, as far as there is room.
 #[inline(always)]
-fn end_writing(head: &ChunkHead, coder: Coder, end: usize) {
+fn end_writing(head: &ChunkHead, coder: Coder, end: usize, records: u32, left: u32) {
     head.time.store(coder.time, Relaxed);
     head.address.store(coder.address, Relaxed);
+    head.records.store(head.records.load(Relaxed) + records, Relaxed);
     head.used.store(end as u32, Release);
     compiler_fence(Release);
-    head.writing.store(0, Relaxed);
+    head.left.store(if end > CHUNK_BYTES - MARGIN_BYTES { 0 } else { left }, Relaxed);
 }
 
 #[cold]
@@ -362,9 +442,16 @@ fn next_chunk() -> Option<&'static ChunkHead> {
     ] {
         word.store(value, Relaxed);
     }
-    head.writing.store(0, Relaxed);
-    head.cause.store(cause, Relaxed);
-    head.lost.store(0, Relaxed);
+    for (word, value) in [
+        (&head.left, 0),
+        (&head.run, 1),
+        (&head.records, 0),
+        (&head.blobs, 0),
+        (&head.cause, cause),
+        (&head.lost, 0),
+    ] {
+        word.store(value, Relaxed);
+    }
     head.used.store(CHUNK_HEAD_BYTES as u32, Relaxed);
     head.state.store(CHUNK_OPEN, Release);
     // SAFETY: this thread's word.

@@ -464,8 +464,8 @@ mod tests {
             (1, What::Free { address: 0x100 }),
             (1, malloc(0x300)),
             (1, What::Free { address: 0x900 }),
-            (1, What::Realloc { size: 300, old: 0x200, address: 0x100, stack: 0 }),
-            (1, What::Realloc { size: 300, old: 0x100, address: 0, stack: 0 }),
+            (1, What::Realloc { size: 300, old: 0x200, address: 0x100, stack: 0, kept: false }),
+            (1, What::Realloc { size: 300, old: 0x100, address: 0, stack: 0, kept: false }),
         ]);
         assert_eq!(
             ops(&script),

@@ -140,8 +140,8 @@ pub fn records(event: &Event) -> [Option<Record>; 2] {
             let packed = size.saturating_mul(64) | u64::from(align.trailing_zeros() & 63);
             one(Kind::Aligned, packed, address, stack.into())
         }
-        What::Realloc { size, old, address, stack } => {
-            let from = record(Kind::ReallocFrom, 0, old, 0).filter(|_| old != 0);
+        What::Realloc { size, old, address, stack, kept } => {
+            let from = record(Kind::ReallocFrom, kept.into(), old, 0).filter(|_| old != 0);
             [from, record(Kind::Realloc, size, address, stack.into())]
         }
         What::Free { address } => one(Kind::Free, 0, address, 0),

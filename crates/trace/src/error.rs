@@ -57,7 +57,7 @@ impl fmt::Display for Error {
             Self::NotATrace => f.write_str("is not a Heapwise trace"),
             Self::Version(version) => write!(
                 f,
-                "is a trace of version {version}, this heapwise reads version {}",
+                "is a trace of version {version}, this heapwise reads versions 1 to {}",
                 crate::format::FORMAT_VERSION
             ),
             Self::Cut { at } => write!(f, "ends early: {at} bytes are whole, the rest is missing"),

@@ -29,8 +29,9 @@ pub enum What {
     /// memalign and its like.
     Aligned { size: u64, align: u64, address: u64, stack: u32 },
     /// realloc of a block, timed at its end. `address` is 0 if it failed and `old` stayed;
-    /// `old` is 0 if it is unknown (the beginning of a bounded recording).
-    Realloc { size: u64, old: u64, address: u64, stack: u32 },
+    /// `old` is 0 if it is unknown (the beginning of a bounded recording). `kept`: the block stayed
+    /// in the room that it had, so nothing was allocated.
+    Realloc { size: u64, old: u64, address: u64, stack: u32, kept: bool },
     /// free of a block; not recorded for null.
     Free { address: u64 },
     /// A call of the allocator to the kernel.

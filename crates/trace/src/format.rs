@@ -17,7 +17,10 @@ use crate::error::Error;
 /// The first bytes of a file.
 pub const MAGIC: [u8; 8] = *b"HWTRACE\0";
 /// Bumped when old readers would misread a new file.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// 1: a process may say less of itself, no number of its fork. 2: it says all of
+/// [`ProcessStart`](heapwise_layout::record::ProcessStart).
+pub const FORMAT_VERSION: u32 = 2;
 /// Length of the file's header.
 pub const FILE_HEADER_BYTES: usize = 16;
 /// Length of a block's header.
@@ -189,7 +192,7 @@ pub(crate) fn check_file_header(bytes: &[u8]) -> Result<(), Error> {
         return Err(Error::Cut { at: bytes.len() as u64 });
     }
     match word(bytes, 8) {
-        FORMAT_VERSION => Ok(()),
+        1..=FORMAT_VERSION => Ok(()),
         version => Err(Error::Version(version)),
     }
 }

@@ -38,8 +38,8 @@ struct Stream<'a> {
     coder: Coder,
     /// The next event, decoded: ticks and what.
     ahead: Option<(u64, What)>,
-    /// The old block of a realloc that has begun.
-    realloc: u64,
+    /// The old block of a realloc that has begun, and whether it kept its room.
+    realloc: (u64, bool),
     /// Where an mremap went that follows.
     moved: (u64, u64),
     /// What is wrong behind `ahead`.
@@ -59,7 +59,7 @@ impl<'a> Events<'a> {
                 at: 0,
                 coder: Coder::default(),
                 ahead: None,
-                realloc: 0,
+                realloc: (0, false),
                 moved: (0, 0),
                 failed: None,
             })
@@ -180,12 +180,12 @@ impl Stream<'_> {
                 What::Aligned { size: a >> 6, align: 1 << (a & 63), address: b, stack }
             }
             Kind::ReallocFrom => {
-                self.realloc = b;
+                self.realloc = (b, a == 1);
                 return Ok(None);
             }
             Kind::Realloc => {
-                let old = std::mem::take(&mut self.realloc);
-                What::Realloc { size: a, old, address: b, stack }
+                let (old, kept) = std::mem::take(&mut self.realloc);
+                What::Realloc { size: a, old, address: b, stack, kept }
             }
             Kind::Free => What::Free { address: b },
             Kind::KernelTo => {

@@ -75,7 +75,7 @@ pub fn program(seed: u64, threads: u32, count: usize) -> Vec<Event> {
                 let size = 1 + old_size * (1 + rng.below(3));
                 let address = heap.take(size, Cause::Realloc, &mut calls);
                 heap.release(old, old_size, Cause::Realloc, &mut calls);
-                What::Realloc { size, old, address, stack }
+                What::Realloc { size, old, address, stack, kept: false }
             }
             kind => {
                 let size = match rng.below(200) {

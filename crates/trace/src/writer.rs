@@ -2,8 +2,10 @@
 
 use crate::clock::Anchor;
 use crate::definitions::Definitions;
-use crate::format::{BlockHeader, BlockKind, MAX_BLOCK_BYTES, Packing, file_header};
-use std::io::{self, Write};
+use crate::format::{
+    BLOCK_HEADER_BYTES, BlockHeader, BlockKind, MAX_BLOCK_BYTES, Packing, file_header,
+};
+use std::io::{self, IoSlice, Write};
 
 /// A trace on its way to a file.
 ///
@@ -30,6 +32,24 @@ impl<W: Write> Writer<W> {
     pub fn block(&mut self, header: BlockHeader, raw: &[u8]) -> io::Result<()> {
         let packed = pack(header, raw)?;
         self.packed(&packed)
+    }
+
+    /// Writes one block, its payload as it is, without a copy: see [`wrap`].
+    pub fn unpacked(&mut self, header: BlockHeader, raw: &[u8]) -> io::Result<()> {
+        let head = sealed(header, Packing::Raw, raw.len(), raw)?;
+        let mut parts = [IoSlice::new(&head), IoSlice::new(raw)];
+        let whole = head.len() + raw.len();
+        // In one piece, if `out` can.
+        let written = self.out.write_vectored(&parts)?;
+        if written < whole {
+            let mut rest = &mut parts[..];
+            IoSlice::advance_slices(&mut rest, written);
+            for part in rest {
+                self.out.write_all(part)?;
+            }
+        }
+        self.bytes += whole as u64;
+        Ok(())
     }
 
     /// Writes a block that [`pack`] made.
@@ -97,11 +117,22 @@ pub fn wrap(header: BlockHeader, raw: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn stored(
-    mut header: BlockHeader,
+    header: BlockHeader,
     packing: Packing,
     raw_bytes: usize,
     payload: &[u8],
 ) -> io::Result<Vec<u8>> {
+    let head = sealed(header, packing, raw_bytes, payload)?;
+    Ok([&head, payload].concat())
+}
+
+/// A header's bytes, with sizes and checksums.
+fn sealed(
+    mut header: BlockHeader,
+    packing: Packing,
+    raw_bytes: usize,
+    payload: &[u8],
+) -> io::Result<[u8; BLOCK_HEADER_BYTES]> {
     if raw_bytes > MAX_BLOCK_BYTES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a block of a trace over 1 MiB"));
     }
@@ -109,5 +140,5 @@ fn stored(
     header.raw_bytes = raw_bytes as u32;
     header.stored_bytes = payload.len() as u32;
     header.payload_checksum = crc32fast::hash(payload);
-    Ok([&header.to_bytes(), payload].concat())
+    Ok(header.to_bytes())
 }

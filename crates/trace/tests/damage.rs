@@ -1,6 +1,6 @@
 //! Cut, bent and hostile files: the events before the damage, then one error, never a panic.
 
-use heapwise_trace::{Error, Event, Trace, reseal, sample};
+use heapwise_trace::{Error, Event, Trace, What, reseal, sample};
 
 /// A small trace of several threads and many blocks.
 fn small() -> Vec<u8> {
@@ -90,9 +90,32 @@ fn strangers_are_refused_in_one_sentence() {
     for (bytes, text) in [
         (&b""[..], "is not a Heapwise trace"),
         (b"\x7fELF\x02\x01\x01 and so on, for a while", "is not a Heapwise trace"),
-        (b"HWTRACE\0\x63\0\0\0\0\0\0\0", "is a trace of version 99, this heapwise reads version 1"),
+        (
+            b"HWTRACE\0\x63\0\0\0\0\0\0\0",
+            "is a trace of version 99, this heapwise reads versions 1 to 2",
+        ),
         (b"HWTRACE\0\x01\0\0\0\0\0\0\0", "ends early: 16 bytes are whole, the rest is missing"),
     ] {
         assert_eq!(read(bytes).1.expect("an error").to_string(), text);
     }
+}
+
+#[test]
+fn a_trace_of_the_first_version_is_read() {
+    use heapwise_layout::record::blob;
+    use heapwise_trace::{Builder, ProcessStart};
+    let mut builder = Builder::new(Vec::new()).expect("memory");
+    let start = ProcessStart { pid: 7, cores: 2, fork_number: 3, ..ProcessStart::default() };
+    // It said all but the number of the fork.
+    let bytes = start.to_bytes();
+    builder.definitions().blob(0, blob::PROCESS, 0, &bytes[..ProcessStart::FIRST_BYTES]);
+    let what = What::Malloc { size: 5, address: 0x1000, stack: 0 };
+    builder.push(&Event { time_ns: 1, process: 0, thread: 9, what }).expect("memory");
+    let mut file = builder.finish().expect("memory");
+    file[8..12].copy_from_slice(&1u32.to_le_bytes());
+    let trace = Trace::from_bytes(file.clone()).expect("a trace");
+    let process = trace.process(0).expect("defined");
+    assert_eq!((process.pid, process.cores, process.fork_number), (7, 2, 0));
+    let (events, error) = read(&file);
+    assert_eq!((events.len(), error.map(|error| error.to_string())), (1, None));
 }

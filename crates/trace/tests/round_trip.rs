@@ -26,8 +26,11 @@ fn what() -> impl Strategy<Value = What> {
         (0u64..1 << 44, 0u32..40, address(), stack()).prop_map(|(size, log2, address, stack)| {
             What::Aligned { size, align: 1 << log2, address, stack }
         }),
-        (size(), address(), address(), stack())
-            .prop_map(|(size, old, address, stack)| What::Realloc { size, old, address, stack }),
+        (size(), address(), address(), stack(), any::<bool>()).prop_map(
+            |(size, old, address, stack, kept)| {
+                What::Realloc { size, old, address, stack, kept: kept && old != 0 }
+            }
+        ),
         address().prop_map(|address| What::Free { address }),
         (kernel_op(), 0u64..6, any::<bool>(), address(), -(SIZES as i64)..SIZES as i64).prop_map(
             |(op, cause, failed, address, bytes)| {

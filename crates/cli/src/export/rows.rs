@@ -350,7 +350,7 @@ mod tests {
         builder.definitions().stack(process, 3, &[0x1234]);
         for (time_ns, what) in [
             (10, What::Malloc { size: 100, address: 0x1010, stack: 3 }),
-            (30, What::Realloc { size: 300, old: 0x1010, address: 0x2010, stack: 0 }),
+            (30, What::Realloc { size: 300, old: 0x1010, address: 0x2010, stack: 0, kept: false }),
             (35, What::Malloc { size: 7, address: 0, stack: 0 }),
             (70, What::Free { address: 0x2010 }),
             (80, What::Free { address: 0x9990 }),

@@ -112,6 +112,10 @@ impl Sites {
                 let mean = trace.process(process).map_or(0, |p| p.sample_bytes);
                 this.sample_bytes = this.sample_bytes.max(mean);
             }
+            if let What::Realloc { kept: true, size, address, .. } = event.what {
+                this.resize((process, address), size);
+                continue;
+            }
             if let Some(old) = event.what.frees() {
                 let block = this.blocks.remove(&(process, old));
                 this.free(block);
@@ -160,6 +164,16 @@ impl Sites {
         });
         progress.clear();
         Ok(this)
+    }
+
+    /// A block keeps its room: it is still the allocation that it was, and stands for as many; only
+    /// what it asks for is another size.
+    fn resize(&mut self, key: (u32, u64), size: u64) {
+        let Some(block) = self.blocks.get_mut(&key) else { return };
+        let grown = block.weight * (size as f64 - block.size as f64);
+        block.size = size;
+        self.sites[block.site].live.bytes += grown;
+        self.live.bytes += grown;
     }
 
     fn free(&mut self, block: Option<Block>) {
@@ -234,13 +248,33 @@ mod tests {
                 (3, malloc(50, 0x2000, 1)),
                 (4, What::Free { address: 0x1000 }),
                 (5, malloc(7, 0x1000, 2)),
-                (6, What::Realloc { size: 70, old: 0x2000, address: 0x3000, stack: 2 }),
+                (
+                    6,
+                    What::Realloc { size: 70, old: 0x2000, address: 0x3000, stack: 2, kept: false },
+                ),
             ],
         );
         assert_eq!((all.allocated.bytes, all.live.bytes), (227.0, 77.0));
         let (first, second) = (&all.sites[0], &all.sites[1]);
         assert_eq!((first.stack.as_slice(), first.live.bytes), (&[0x30][..], 77.0));
         assert_eq!((second.allocated.bytes, second.live), (150.0, Sum::default()));
+    }
+
+    #[test]
+    fn what_keeps_its_room_is_no_new_allocation() {
+        let keep =
+            |size| What::Realloc { size, old: 0x1000, address: 0x1000, stack: 2, kept: true };
+        let events = [(1, What::ProcessStart), (2, malloc(100, 0x1000, 1)), (3, keep(104))];
+        for mean in [0, 1 << 19] {
+            let all = sites(mean, &events);
+            let weight = sample_weight(100, mean);
+            assert_eq!((all.sites.len(), all.samples), (1, 1));
+            assert_eq!(all.allocated, Sum { count: weight, bytes: weight * 100.0 });
+            assert!((all.live.bytes - weight * 104.0).abs() < 1e-6);
+            // Its end takes all of it away.
+            let ended = [&events[..], &[(4, What::Free { address: 0x1000 })]].concat();
+            assert_eq!(sites(mean, &ended).live, Sum::default());
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use heapwise_layout::live::{
 use heapwise_layout::record::{Coder, Kind, NO_PROCESS, PROCESS_GONE, Record, blob};
 use heapwise_trace::{BlockHeader, BlockKind, Definitions};
 
-use super::live::{Live, anchor, monotonic_ns, ticks};
+use super::live::{self, Live, anchor, monotonic_ns, ticks};
 use super::modules::Modules;
 use super::sink::Sink;
 use super::unpack::{self, Blob, Part, define, unpack};
@@ -174,6 +174,9 @@ impl<'a> Collector<'a> {
             let gone = self.processes.get(&process).is_some_and(|p| !p.alive);
             let full = state == CHUNK_FULL || gone;
             held += usize::from(!full);
+            if !full {
+                live::end_run(head);
+            }
             let (stream, number) = (head.stream.load(Relaxed), head.sequence.load(Relaxed));
             // A new stream may be a new process, whose figures are wanted from now on.
             if full || open || !self.streams.contains_key(&stream) {
@@ -224,18 +227,20 @@ impl<'a> Collector<'a> {
         }
         let used = (head.used.load(Acquire) as usize).min(CHUNK_BYTES);
         let bytes = self.live.records(chunk, known.taken, used);
-        // Of a chunk that its thread has handed over, nothing changes any more.
-        let whole = known.taken == CHUNK_HEAD_BYTES && head.state.load(Acquire) == CHUNK_FULL;
+        // Of a chunk that its thread has handed over, nothing changes any more; if there is no blob
+        // in it, it is a block as it stands.
+        let whole = known.taken == CHUNK_HEAD_BYTES
+            && head.state.load(Acquire) == CHUNK_FULL
+            && head.blobs.load(Relaxed) == 0;
         known.taken = used.max(known.taken);
         let mut blobs = Vec::new();
-        let part = match unpack::count(&bytes).filter(|_| whole) {
-            Some(records) => {
-                let start = known.coder;
-                known.coder =
-                    Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
-                Part::new(records, start, known.coder, bytes)
-            }
-            None => unpack(&mut known.coder, bytes, &mut blobs),
+        let part = if whole {
+            let start = known.coder;
+            known.coder =
+                Coder { time: head.time.load(Relaxed), address: head.address.load(Relaxed) };
+            Part::new(head.records.load(Relaxed), start, known.coder, bytes)
+        } else {
+            unpack(&mut known.coder, bytes, &mut blobs)
         };
         let sequence = known.block;
         if full {

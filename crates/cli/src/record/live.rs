@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FREE, CHUNK_HEAD_BYTES, CHUNKS, ChunkHead, LIVE_FILE_BYTES, LIVE_MAGIC,
-    LIVE_NAME, LIVE_VERSION, LiveHeader, NO_DESCRIPTOR, RUNNING, STOPPED, TICK_SHIFT, chunk_offset,
+    LIVE_NAME, LIVE_VERSION, LiveHeader, NO_DESCRIPTOR, RUNNING, STOPPED, TICK_SHIFT, WRITING,
+    chunk_offset,
 };
 use heapwise_trace::Anchor;
 use memmap2::{MmapOptions, MmapRaw};
@@ -194,6 +195,16 @@ impl Live {
     pub fn stop(&self) {
         self.header().stop.store(STOPPED, Release);
         self.tell_freed();
+    }
+}
+
+/// The thread that writes to a chunk reads the counter again at its next record, unless it is
+/// writing one: so no time is older than a look of ours.
+pub fn end_run(head: &ChunkHead) {
+    let left = head.left.load(Relaxed);
+    if left != 0 && left != WRITING {
+        // The thread may have gone on meanwhile, or take no notice of it this once.
+        let _ = head.left.compare_exchange(left, 0, Relaxed, Relaxed);
     }
 }
 

@@ -43,7 +43,7 @@ Examples:
   heapwise timeline trace.hwt
 
 The trace has every malloc, calloc, realloc, aligned allocation and free of the program and its
-descendants, with thread, size, address and time; every brk, mmap, munmap, mremap, mprotect and
+descendants, with thread, size, address and time (to a microsecond); every brk, mmap, munmap, mremap, mprotect and
 madvise that the allocator made of it; and how RSS and page faults went. It survives fork, exec and
 a crash of the program: what was called before is in it. Ctrl-C goes to the program; the trace is
 ended when that ends. A full disk ends the trace, not the program.

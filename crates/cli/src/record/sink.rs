@@ -61,14 +61,16 @@ impl Sink {
         self.error.as_ref()
     }
 
-    /// Takes a block of events, of now; as it is if there is no time to make it smaller.
+    /// Takes a block of events, of now. What stays in memory is packed, unless there is no time;
+    /// what goes to the file is not: that costs more than all else that is done with it.
     pub fn events(&mut self, header: BlockHeader, raw: &[u8], now_ns: u64, hurry: bool) {
         debug_assert_eq!(header.kind, BlockKind::Events);
-        let block = if hurry { wrap(header, raw) } else { pack(header, raw) };
-        match (&mut self.ring, block) {
-            (Some(ring), Ok(block)) => ring.push(now_ns, block),
-            (None, Ok(block)) => self.write(|writer| writer.packed(&block)),
-            (_, Err(error)) => self.error = Some(error),
+        let Some(ring) = &mut self.ring else {
+            return self.write(|writer| writer.unpacked(header, raw));
+        };
+        match if hurry { wrap(header, raw) } else { pack(header, raw) } {
+            Ok(block) => ring.push(now_ns, block),
+            Err(error) => self.error = Some(error),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a thread wrote, looked through: blobs go to the definitions, the rest to a block.
 
-use heapwise_layout::record::{Coder, Kind, RECORD_ROOM_BYTES, Record, blob, skim};
+use heapwise_layout::record::{Coder, Kind, RECORD_ROOM_BYTES, Record, blob};
 use heapwise_trace::{BlockHeader, BlockKind, Definitions};
 
 /// The event records of a part of a chunk.
@@ -64,21 +64,6 @@ impl Part {
     }
 }
 
-/// How many records `bytes` are, if they are whole records without a blob among them: then they
-/// need no unpacking.
-pub fn count(bytes: &[u8]) -> Option<u32> {
-    let (mut at, mut records) = (0, 0);
-    while at < bytes.len() {
-        let (kind, length) = skim(&bytes[at..])?;
-        if kind == Kind::Blob {
-            return None;
-        }
-        at += length;
-        records += 1;
-    }
-    Some(records)
-}
-
 /// The same records but for the blobs, packed anew.
 fn without_blobs(start: Coder, bytes: &[u8]) -> Vec<u8> {
     let (mut from, mut to) = (start, start);
@@ -129,9 +114,6 @@ mod tests {
         push(&mut coder, &mut bytes, event(300, 0x3000));
         bytes.push(0xff);
 
-        let first = skim(&bytes).expect("a record").1;
-        assert_eq!(count(&bytes[..first]), Some(1));
-        assert_eq!((count(&bytes[..first - 1]), count(&bytes)), (None, None));
         let mut blobs = Vec::new();
         let mut state = Coder { time: 100, address: 0x1000 };
         let part = unpack(&mut state, bytes, &mut blobs);

@@ -389,6 +389,10 @@ unsafe impl Os for Linux {
         crate::record::sampled_freed(pointer);
     }
 
+    fn note_sampled_resize(&self, pointer: usize, request: usize) {
+        crate::record::sampled_resized(pointer, request);
+    }
+
     fn join_recording(&self, pid: u32, descriptor: u32) -> bool {
         crate::record::join_from_outside(pid, descriptor)
     }

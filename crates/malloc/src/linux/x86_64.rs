@@ -182,6 +182,89 @@ pub fn stream_slot() -> usize {
     slot
 }
 
+// A critical section for the kernel's restartable sequences that is nowhere: whenever the kernel
+// takes the thread off the processor, or gives it a signal, it finds the thread outside and forgets
+// the section. The C library registers each thread, at `__rseq_offset` from its thread pointer, if
+// `__rseq_size` is not 0; both are weak, since older ones and others do not have them. Before the
+// address where it would go on the kernel wants to see the signature of the registration.
+global_asm!(
+    ".weak __rseq_size",
+    ".weak __rseq_offset",
+    ".pushsection .data.rel.ro.heapwise_section,\"aw\",@progbits",
+    ".p2align 5",
+    ".globl heapwise_section",
+    ".hidden heapwise_section",
+    "heapwise_section:",
+    ".long 0, 0",
+    ".quad heapwise_nowhere, 0, heapwise_nowhere",
+    ".popsection",
+    ".pushsection .text.heapwise_nowhere,\"ax\",@progbits",
+    ".long 0x53053053",
+    "heapwise_nowhere: ud2",
+    ".popsection",
+);
+
+/// Where the word in which the kernel finds a thread's critical section lies, from the thread
+/// pointer; 0 if there is none.
+pub fn section_place() -> isize {
+    let (size, offset): (*const u32, *const isize);
+    // SAFETY: two addresses out of the table that the dynamic linker has filled.
+    unsafe {
+        asm!(
+            "mov {s}, qword ptr [rip + __rseq_size@GOTPCREL]",
+            "mov {o}, qword ptr [rip + __rseq_offset@GOTPCREL]",
+            s = out(reg) size,
+            o = out(reg) offset,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    if size.is_null() || offset.is_null() {
+        return 0;
+    }
+    // SAFETY: the C library's constants.
+    unsafe { if *size == 0 { 0 } else { *offset + 8 } }
+}
+
+/// From now on [`is_undisturbed`] tells whether the kernel has come between.
+///
+/// # Safety
+/// `place` is what [`section_place`] said, not 0, and the thread is one of the C library's.
+#[inline(always)]
+pub unsafe fn watch_for_the_kernel(place: isize) {
+    // SAFETY: the word is this thread's. Others that use it store there before each of their
+    // sections, and none of those is interrupted here: a section makes no calls.
+    unsafe {
+        asm!(
+            "lea {t}, [rip + heapwise_section]",
+            "mov qword ptr fs:[{p}], {t}",
+            t = out(reg) _,
+            p = in(reg) place,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Whether the thread has been on its processor, without a signal, since
+/// [`watch_for_the_kernel`].
+///
+/// # Safety
+/// As for that.
+#[inline(always)]
+pub unsafe fn is_undisturbed(place: isize) -> bool {
+    let difference: usize;
+    // SAFETY: reads a word of this thread's.
+    unsafe {
+        asm!(
+            "lea {t}, [rip + heapwise_section]",
+            "sub {t}, qword ptr fs:[{p}]",
+            t = out(reg) difference,
+            p = in(reg) place,
+            options(nostack, readonly),
+        );
+    }
+    difference == 0
+}
+
 /// Instruction, stack and frame pointer of the function that this is inlined into.
 #[inline(always)]
 pub fn registers() -> (usize, usize, usize) {
