@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -78,8 +79,8 @@ pub fn follow(child: &Child) -> io::Result<(Calls, c_int)> {
 }
 
 /// Follows a program that knows nothing of us: counted are its calls that may be a malloc's, so no
-/// mappings of files, of stacks, or at fixed places; and from the first growth of the break on, if
-/// there is one. `observe` is called while it stands still.
+/// mappings of files, of stacks, or at fixed places, and none that the loader or its own code asks
+/// for (a collector with mappings of its own); and from the first growth of the break on, if there is one. `observe` is called while it stands still.
 ///
 /// # Errors
 /// It cannot be waited for.
@@ -124,6 +125,7 @@ fn follow_counter(
         if event == libc::PTRACE_EVENT_EXEC && thread == main {
             // Another program: its heap is what counts.
             (counter.calls, counter.begun) = (Calls::default(), false);
+            counter.code = Code::default();
             observe(Moment::Begins);
         }
         if event == libc::PTRACE_EVENT_EXIT && thread == main {
@@ -154,6 +156,8 @@ struct Counter {
     over: bool,
     /// Whether a thread is one of the main process.
     own: HashMap<pid_t, bool>,
+    /// Its code, as far as it was seen.
+    code: Code,
 }
 
 impl Counter {
@@ -165,22 +169,25 @@ impl Counter {
             begun: false,
             over: false,
             own: HashMap::new(),
+            code: Code::default(),
         }
     }
 
     /// Whether a call may be one of a malloc's.
-    fn is_heaps(&mut self, number: i64, args: &[u64; 6], observe: &mut impl FnMut(Moment)) -> bool {
+    fn is_heaps(&mut self, call: &Stopped, observe: &mut impl FnMut(Moment)) -> bool {
+        let Stopped { number, args, .. } = *call;
         let anonymous = libc::MAP_ANONYMOUS as u64;
         let others = (libc::MAP_FIXED | libc::MAP_STACK | libc::MAP_SHARED) as u64;
         if !self.begun && number == libc::SYS_brk && args[0] != 0 {
             (self.calls, self.begun) = (Calls::default(), true);
             observe(Moment::Begins);
         }
-        match number {
+        let kind = match number {
             libc::SYS_brk => args[0] != 0,
             libc::SYS_mmap => args[3] & (anonymous | others) == anonymous,
             _ => true,
-        }
+        };
+        kind && !self.code.is_programs(self.main, call)
     }
 
     fn count(&mut self, thread: pid_t, observe: &mut impl FnMut(Moment)) {
@@ -189,10 +196,11 @@ impl Counter {
         if self.over || !*self.own.entry(thread).or_insert_with(is_own) {
             return;
         }
-        let Some((number, args)) = seccomp_call(thread) else { return };
-        if self.part == Part::Heap && !self.is_heaps(number, &args, observe) {
+        let Some(call) = seccomp_call(thread) else { return };
+        if self.part == Part::Heap && !self.is_heaps(&call, observe) {
             return;
         }
+        let Stopped { number, args, .. } = call;
         let calls = &mut self.calls;
         let counter = match number {
             libc::SYS_brk => &mut calls.brk,
@@ -216,8 +224,84 @@ impl Counter {
     }
 }
 
-/// Number and arguments of the call before which a thread stands.
-fn seccomp_call(thread: pid_t) -> Option<(i64, [u64; 6])> {
+/// Whose code something is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Program,
+    Loader,
+    Library,
+}
+
+/// Mapped code of a program.
+#[derive(Default)]
+struct Code {
+    /// First address, end, whose.
+    mapped: Vec<(u64, u64, Whose)>,
+}
+
+impl Code {
+    /// Whether the program's own code asks for a call, through the C library's function for it, or
+    /// the loader does. A program that makes the call itself may have its malloc inside.
+    fn is_programs(&mut self, pid: pid_t, call: &Stopped) -> bool {
+        if self.find(call.instruction).is_none() {
+            self.read(pid);
+        }
+        match self.find(call.instruction) {
+            Some(Whose::Loader) => true,
+            // The function may have saved a register or two above where it returns to.
+            Some(Whose::Library) => {
+                let words = stack_words(pid, call.stack);
+                words.iter().find_map(|&word| self.find(word)) == Some(Whose::Program)
+            }
+            Some(Whose::Program) | None => false,
+        }
+    }
+
+    fn find(&self, address: u64) -> Option<Whose> {
+        let place = self.mapped.iter().find(|(start, end, _)| (*start..*end).contains(&address));
+        place.map(|&(.., whose)| whose)
+    }
+
+    fn read(&mut self, pid: pid_t) {
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let code = |line: &str| -> Option<(u64, u64, Whose)> {
+            let mut fields = line.split_ascii_whitespace();
+            let (start, end) = fields.next()?.split_once('-')?;
+            let is_code = fields.next()?.as_bytes().get(2) == Some(&b'x');
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            let path = Path::new(fields.nth(3).unwrap_or_default());
+            let is_loader =
+                path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"ld-"));
+            let whose = match path {
+                path if path == program => Whose::Program,
+                _ if is_loader => Whose::Loader,
+                _ => Whose::Library,
+            };
+            is_code.then_some((number(start)?, number(end)?, whose))
+        };
+        self.mapped = maps.lines().filter_map(code).collect();
+    }
+}
+
+/// The first words at an address of a process that stands still; fewer where it cannot be read.
+fn stack_words(pid: pid_t, address: u64) -> Vec<u64> {
+    let mut bytes = [0; 8 * 4];
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem"));
+    let got = memory.and_then(|memory| memory.read_at(&mut bytes, address)).unwrap_or(0);
+    bytes[..got].chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_le_bytes)).collect()
+}
+
+/// A call before which a thread stands.
+struct Stopped {
+    number: i64,
+    args: [u64; 6],
+    instruction: u64,
+    stack: u64,
+}
+
+/// The call before which a thread stands.
+fn seccomp_call(thread: pid_t) -> Option<Stopped> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = size_of::<libc::ptrace_syscall_info>();
     // SAFETY: the kernel writes at most `size` bytes to `info`.
@@ -230,7 +314,12 @@ fn seccomp_call(thread: pid_t) -> Option<(i64, [u64; 6])> {
     }
     // SAFETY: `op` says which member is there.
     let call = unsafe { info.u.seccomp };
-    Some((call.nr as i64, call.args))
+    Some(Stopped {
+        number: call.nr as i64,
+        args: call.args,
+        instruction: info.instruction_pointer,
+        stack: info.stack_pointer,
+    })
 }
 
 fn request(request: c_uint, thread: pid_t, data: usize) {

@@ -5,6 +5,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use heapwise_inspect::process::figures;
+
 use crate::calls::{self, Moment};
 use crate::figures::Figures;
 use crate::launch::{Error, forget_settings};
@@ -88,25 +90,15 @@ struct Status {
 
 impl Status {
     fn of(pid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let bytes = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-        };
-        // Behind the name, which may hold anything.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-        // SAFETY: asks for a constant.
-        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
-        let time = |index| Some(number(index)? * (1_000_000_000 / ticks));
+        let counters = figures::Figures::counters(pid, 1).ok()?;
+        let (user_ns, system_ns) = figures::processor_ns(pid).ok()?;
         Some(Self {
-            anonymous: bytes("RssAnon:")?,
-            other: bytes("RssFile:")? + bytes("RssShmem:")?,
-            peak: bytes("VmHWM:")?,
-            faults: number(7)?,
-            user_ns: time(11)?,
-            system_ns: time(12)?,
+            anonymous: counters.rss_anon as u64,
+            other: (counters.rss_file + counters.rss_shmem) as u64,
+            peak: figures::peak_rss(pid).ok()? as u64,
+            faults: figures::faults(pid).ok()?,
+            user_ns,
+            system_ns,
         })
     }
 }

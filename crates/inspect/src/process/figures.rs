@@ -96,6 +96,25 @@ pub fn faults(pid: u32) -> Result<u64, Error> {
     stat(pid, 7)
 }
 
+/// The most that was ever resident at once, bytes.
+///
+/// # Errors
+/// No such process.
+pub fn peak_rss(pid: u32) -> Result<usize, Error> {
+    Ok(kibibytes(&read_text(pid, "status")?, "VmHWM"))
+}
+
+/// Its processor time so far, all threads together: in the program and in the kernel, nanoseconds.
+///
+/// # Errors
+/// No such process.
+pub fn processor_ns(pid: u32) -> Result<(u64, u64), Error> {
+    // SAFETY: asks for a constant.
+    let ticks_a_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
+    let time = |place| Ok(stat(pid, place)?.saturating_mul(1_000_000_000 / ticks_a_second));
+    Ok((time(11)?, time(12)?))
+}
+
 /// A number of `/proc/PID/stat`, counted from behind the name.
 fn stat(pid: u32, place: usize) -> Result<u64, Error> {
     let stat = read_text(pid, "stat")?;
