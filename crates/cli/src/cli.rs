@@ -1,6 +1,6 @@
 //! The one definition of the command line: help, man pages and completions come from it.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bins, diff, doctor, explain, export, exporter, html, journey, lab, maps, pages, profile, query,
@@ -37,6 +37,14 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM
+#[derive(Debug, Args)]
+pub struct LibArgs {
+    /// Print one JSON object (heapwise.lib/1)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The commands.
@@ -85,7 +93,7 @@ pub enum Command {
     #[command(after_long_help = DOCTOR_HELP)]
     Doctor(doctor::DoctorArgs),
     /// Print the path of libheapwise.so, for LD_PRELOAD=$(heapwise lib) PROGRAM
-    Lib,
+    Lib(LibArgs),
     #[command(after_long_help = COMPLETIONS_HELP)]
     Completions(pages::CompletionsArgs),
     /// Print the man page, or write one page a command into DIR

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         Command::Journey(args) => journey::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::Lib => print_library(),
+        Command::Lib(args) => print_library(args.json),
         Command::Completions(args) => pages::completions(&args),
         Command::Man(args) => pages::man(&args),
     };
@@ -113,8 +113,18 @@ pub fn remark(message: &str) {
 }
 
 /// `heapwise lib`, for `LD_PRELOAD=$(heapwise lib) PROGRAM`.
-fn print_library() -> anyhow::Result<ExitCode> {
-    let mut line = library::locate()?.as_os_str().as_bytes().to_vec();
+fn print_library(as_json: bool) -> anyhow::Result<ExitCode> {
+    let path = library::locate()?;
+    let mut line = path.as_os_str().as_bytes().to_vec();
+    if as_json {
+        let object = serde_json::json!({
+            "schema": "heapwise.lib/1",
+            "path": path.to_string_lossy(),
+            "file_bytes": std::fs::metadata(&path)?.len(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        line = object.to_string().into_bytes();
+    }
     line.push(b'\n');
     io::stdout().write_all(&line)?;
     Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use clap::Args;
 use heapwise_inspect::{Options, Survey, snapshot};
 
 use crate::exit;
-use crate::failure::{Failure, OURS};
+use crate::failure::{Failure, OURS, USAGE};
 use crate::target::TargetArgs;
 use crate::units::bytes;
 
@@ -51,6 +51,9 @@ Exit code: as for heapwise explain; 125 if the file cannot be written.";
 
 /// Looks and writes.
 pub fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
+    if args.json {
+        refuse_standard_output(Some(&args.output))?;
+    }
     let options = Options { first_bytes: !args.no_bytes, ..Options::ALL };
     exit::code(args.target.each(options, |look| {
         let code = exit::of_survey(&look.seen);
@@ -61,8 +64,7 @@ pub fn run(args: SnapshotArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn write(seen: &Survey, path: &Path, json: bool) -> anyhow::Result<()> {
-    if path.as_os_str() == "-" {
-        // Standard output is the snapshot's.
+    if is_standard_output(path) {
         return Ok(snapshot::write(seen, io::stdout().lock())?);
     }
     let length = keep(seen, path)?;
@@ -87,6 +89,23 @@ fn write(seen: &Survey, path: &Path, json: bool) -> anyhow::Result<()> {
         bytes(length as u64),
         path.display()
     ));
+    Ok(())
+}
+
+/// Whether a file's name stands for standard output.
+pub fn is_standard_output(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// An object that tells about a file cannot stand in it: `path` must be one of its own.
+///
+/// # Errors
+/// It is standard output.
+pub fn refuse_standard_output(path: Option<&Path>) -> Result<(), Failure> {
+    if path.is_none_or(is_standard_output) {
+        let why = "--json tells about the file on standard output: name one with -o";
+        return Err(Failure::new(USAGE, why));
+    }
     Ok(())
 }
 

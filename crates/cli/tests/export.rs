@@ -232,3 +232,28 @@ fn hostile_files_and_full_disks_are_one_sentence() {
         .code(1)
         .stderr(contains("/no/such/folder"));
 }
+
+#[test]
+fn what_was_written_is_told_as_json() {
+    let (directory, trace) = trace(FEW);
+    let file = directory.path().join("events.csv");
+    let told = |arguments: &[&str]| {
+        let output = heapwise().arg("export").arg(&trace).args(arguments).output().unwrap();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).ok())
+    };
+    let (code, object) = told(&["--json", "--format", "csv", "-o", file.to_str().unwrap()]);
+    let object = object.expect("one object");
+    assert_eq!((code, &object["schema"]), (Some(0), &"heapwise.export/1".into()));
+    assert_eq!(object["events"].as_u64(), Some(truth(&trace).0 as u64));
+    assert_eq!((&object["complete"], &object["format"]), (&true.into(), &"csv".into()));
+    let written = fs::read(&file).unwrap();
+    assert_eq!(object["file_bytes"].as_u64(), Some(written.len() as u64));
+    assert_eq!(written, export(&trace, "csv"));
+    assert_eq!(told(&["--json", "--format", "csv"]), (Some(2), None));
+
+    // Of one that ends early, the part that is there.
+    let whole = fs::read(&trace).unwrap();
+    fs::write(&trace, &whole[..whole.len() / 2]).unwrap();
+    let (code, object) = told(&["--json", "--format", "csv", "-o", file.to_str().unwrap()]);
+    assert_eq!((code, &object.expect("one object")["complete"]), (Some(0), &false.into()));
+}

@@ -338,3 +338,32 @@ fn prometheus_scrapes_it_and_answers_the_dashboard() {
         answer["data"]["result"].as_array()?.is_empty().then_some(())
     });
 }
+
+#[test]
+fn once_as_json_has_the_same_figures() {
+    let Some(target) = Target::start() else { return };
+    let once = |more: &[&str]| {
+        let pid = target.pid();
+        let output =
+            heapwise().args(["exporter", "--once", "--pid", &pid]).args(more).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let object: Value = serde_json::from_str(&once(&["--json"])).expect("one object");
+    assert_eq!(object["schema"], "heapwise.exporter/1");
+    let families = object["families"].as_array().unwrap();
+    let text = once(&[]);
+    let heads: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    assert_eq!(families.len(), heads.len());
+    let family = |name: &str| families.iter().find(|family| family["name"] == name).unwrap();
+    let rss = family("heapwise_rss_bytes");
+    assert_eq!((&rss["type"], &rss["unit"]), (&"gauge".into(), &"bytes".into()));
+    let sample = &rss["samples"][0];
+    assert_eq!(sample["labels"]["name"], "od\"d\\name");
+    let bytes = sample["value"].as_u64().expect("a whole number");
+    assert!(text.lines().any(|line| {
+        line.starts_with("heapwise_rss_bytes{") && line.ends_with(&format!(" {bytes}"))
+    }));
+    drop(target);
+    heapwise().args(["exporter", "--json", "--pid", "1"]).assert().code(2);
+}

@@ -150,3 +150,18 @@ fn a_program_runs_on_the_extracted_library() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn the_path_can_be_had_as_json() {
+    needs_library!();
+    let directory = tempdir().unwrap();
+    let program = installed(directory.path());
+    let path = printed(&mut lib(&program, directory.path()));
+    let output = lib(&program, directory.path()).arg("--json").output().unwrap();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(
+        (&object["schema"], object["path"].as_str()),
+        (&"heapwise.lib/1".into(), path.to_str())
+    );
+    assert_eq!(object["file_bytes"].as_u64(), Some(embedded().len() as u64));
+}

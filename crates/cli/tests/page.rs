@@ -211,3 +211,21 @@ fn the_script_draws_the_map() {
     assert!(text.contains("data-theme=\"dark\"") || text.contains("data-theme=\"light\""));
     assert!(text.contains("class=\"tip\" style"), "the figures at the chosen time are shown");
 }
+
+#[test]
+fn what_was_written_is_told_as_json() {
+    let Some(target) = waiting(&[]) else { return };
+    let page = target.file("page.html");
+    let output =
+        heapwise().args(["report", "--json", &target.pid(), "-o", &page]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(object["schema"], "heapwise.page/1");
+    assert_eq!(object["file_bytes"].as_u64(), Some(fs::metadata(&page).unwrap().len()));
+    assert_eq!(object["pid"].to_string(), target.pid());
+    assert!(object["rss_bytes"].as_u64() > Some(1 << 20));
+    assert!(object["situation"].is_string() && object["recorded"].is_null());
+    for command in ["report", "snapshot"] {
+        heapwise().args([command, "--json", &target.pid(), "-o", "-"]).assert().code(2);
+    }
+}

@@ -422,3 +422,24 @@ fn a_timeline_joins_calls_and_kernel() {
     let page = std::fs::read_to_string(page).expect("a page");
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<polyline"));
 }
+
+#[test]
+fn what_was_recorded_is_told_as_json() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let file = directory.path().join("trace.hwt");
+    let output = heapwise()
+        .args(["record", "--json", "-o"])
+        .arg(&file)
+        .args(["--", "sh", "-c", "echo out; exit 3"])
+        .output()
+        .expect("heapwise runs");
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(3), &b"out\n"[..]), "{output:?}");
+    let object: serde_json::Value = serde_json::from_slice(&output.stderr).expect("one object");
+    assert_eq!(object["schema"], "heapwise.recording/1");
+    let trace = Trace::open(&file).expect("a trace");
+    assert_eq!(object["events"].as_u64(), Some(trace.records()));
+    let bytes = std::fs::metadata(&file).expect("a file").len();
+    assert_eq!(object["file_bytes"].as_u64(), Some(bytes));
+    assert_eq!((&object["exit_code"], &object["error"]), (&3.into(), &serde_json::Value::Null));
+}

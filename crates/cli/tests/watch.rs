@@ -214,6 +214,7 @@ fn the_stream_has_a_line_a_look_and_tells_events() {
     assert_eq!(first["schema"], "heapwise.watch/1");
     assert_eq!(first["events"].as_array().unwrap().len(), 0);
     assert!(first["look"]["wall_ns"].as_u64().unwrap() > 0);
+    assert!(first["top_holders"].is_array() && first["sites"].is_array());
     let mut last_ns = 0;
     let mut until = |what: &str, holds: &dyn Fn(&Value) -> bool| {
         for object in lines.by_ref().take(600) {

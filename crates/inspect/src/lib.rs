@@ -11,6 +11,7 @@
 //! runtimes  heaps past malloc: Python's, Java's, Go's
 //! ledger    claims on pages become an account that sums to the RSS
 //! moment    what of it is of one moment, with or without a stop
+//! turns     tasks shared among threads
 //! survey    one look at a process: all of the above in order
 //! verdict   what it means, in words
 //! snapshot  a look in a file
@@ -42,6 +43,7 @@ pub mod snapshot;
 pub mod span;
 pub mod survey;
 pub mod tally;
+pub mod turns;
 pub mod verdict;
 pub mod wire;
 

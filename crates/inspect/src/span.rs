@@ -45,6 +45,12 @@ impl Span {
         Self::new(self.start.max(other.start), self.end.min(other.end))
     }
 
+    /// Cut into pieces of so many bytes, the last one of what is left.
+    pub fn pieces(self, bytes: usize) -> impl Iterator<Item = Self> {
+        let cut = move |start: usize| Self::new(start, start.saturating_add(bytes).min(self.end));
+        (self.start..self.end).step_by(bytes).map(cut)
+    }
+
     /// The whole pages inside.
     #[must_use]
     pub fn whole_pages(self, page_bytes: usize) -> Self {

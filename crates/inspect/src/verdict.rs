@@ -250,6 +250,9 @@ fn judge_rows(
         .unwrap_or((Row::Unattributed, 0));
     let ground = if live >= bytes && live > 0 {
         Situation::Live { live }
+    } else if row == Row::Unattributed && bytes > 0 {
+        // Most of it is what the walk did not reach: of that nothing is known.
+        Situation::HeapUnread
     } else {
         Situation::NotHeap { row, bytes }
     };
@@ -317,5 +320,6 @@ mod tests {
         assert_eq!(name(&[(ThreadCaches, 100), (LiveUser, 90)], &[], None), "caches_hold");
         assert_eq!(name(&[(OtherAnonymous, 100), (LiveUser, 9)], &[], None), "not_heap");
         assert_eq!(name(&[], &[], None), "not_heap");
+        assert_eq!(name(&[(Unattributed, 100), (LiveUser, 9)], &[], None), "heap_unread");
     }
 }

@@ -2,7 +2,7 @@
 
 use heapwise_inspect::runtimes::Language;
 use heapwise_inspect::verdict::{Situation, Verdict};
-use heapwise_inspect::{Allocator, Row, Survey};
+use heapwise_inspect::{Allocator, Depth, Row, Survey};
 
 use crate::target::{Kind, Look, quoted};
 use crate::units::bytes;
@@ -93,6 +93,11 @@ fn actions(situation: &Situation, look: &Look) -> Vec<String> {
             lines.push(format!("what each mapping is: heapwise maps {typed}"));
         }
         Situation::HeapUnread => {
+            if survey.depth == Depth::Partial && *kind == Kind::Process {
+                lines.push(format!(
+                    "look again, or at one moment: heapwise explain --consistent {typed}"
+                ));
+            }
             let theirs = survey.runtimes.iter().filter(|runtime| runtime.heap() > 0);
             lines.extend(
                 theirs.flat_map(|runtime| of_runtime(runtime.language, *kind)).map(str::to_owned),

@@ -141,11 +141,13 @@ fn runtime(runtime: &Runtime) -> Value {
     })
 }
 
-fn site(site: &Site) -> Value {
+/// An allocation site.
+pub fn site(site: &Site) -> Value {
     json!({ "name": site.name, "live_blocks": site.live.chunks, "live_bytes": site.live.bytes })
 }
 
-fn holder(holder: &Holder, with_bytes: bool) -> Value {
+/// A chunk that holds up memory; what it begins with is data of the program.
+pub fn holder(holder: &Holder, with_bytes: bool) -> Value {
     let pin = &holder.pin;
     json!({
         "arena": holder.arena,

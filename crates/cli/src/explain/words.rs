@@ -165,6 +165,10 @@ pub fn sentence(situation: &Situation, survey: &Survey) -> String {
 }
 
 fn heap_unread(survey: &Survey) -> String {
+    if survey.depth == Depth::Partial {
+        return "Most of its heap was not reached: it changed under the walk, or is damaged."
+            .into();
+    }
     let source = if survey.depth == Depth::Counters { "kernel's counters" } else { "mappings" };
     let why = match &survey.allocator {
         Allocator::Other(name) => {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use heapwise_trace::Trace;
+use serde_json::json;
 
 use self::rows::Rows;
 use crate::failure::{Failure, USAGE};
@@ -21,6 +22,7 @@ use crate::interrupt::Interrupt;
 use crate::profile;
 use crate::progress::Progress;
 use crate::replay::load;
+use crate::snapshot;
 
 /// Write a trace as Parquet, CSV, JSON, pprof, or for chrome://tracing
 #[derive(Debug, Args)]
@@ -40,6 +42,10 @@ pub struct ExportArgs {
     /// With chrome-trace: show single allocations from this size on, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
     from_bytes: u64,
+
+    /// Say what was written to FILE as one JSON object (heapwise.export/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is written.
@@ -74,6 +80,9 @@ one.";
 
 /// Writes.
 pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
+    if args.json {
+        snapshot::refuse_standard_output(args.output.as_deref())?;
+    }
     let trace = load::trace(&args.file)?;
     let Some(output) = &args.output else {
         if matches!(args.format, Format::Parquet | Format::Pprof) && io::stdout().is_terminal() {
@@ -83,7 +92,22 @@ pub fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
         export(&args, &trace, io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     };
-    write_file(output, |file| export(&args, &trace, file))?;
+    let mut fed = None;
+    write_file(output, |file| {
+        fed = export(&args, &trace, file)?;
+        Ok(())
+    })?;
+    if args.json {
+        let object = json!({
+            "schema": "heapwise.export/1",
+            "file": output.to_string_lossy(),
+            "file_bytes": std::fs::metadata(output)?.len(),
+            "format": args.format.to_possible_value().map(|format| format.get_name().to_owned()),
+            "events": fed.map(|fed| fed.events),
+            "complete": fed.map(|fed| fed.is_complete),
+        });
+        writeln!(io::stdout(), "{object}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -126,37 +150,48 @@ trait Sink {
     fn finish(&mut self) -> io::Result<()>;
 }
 
-fn export(args: &ExportArgs, trace: &Trace, out: impl Write) -> anyhow::Result<()> {
+/// What of a trace was written.
+#[derive(Clone, Copy)]
+struct Fed {
+    events: u64,
+    /// To its end.
+    is_complete: bool,
+}
+
+/// Writes; of a format that has events, how many.
+fn export(args: &ExportArgs, trace: &Trace, out: impl Write) -> anyhow::Result<Option<Fed>> {
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let mut sink: Box<dyn Sink + '_> = match args.format {
         Format::Pprof => {
             // Sites, not events: the same as `heapwise profile` writes.
             let form = profile::Format::Pprof;
             profile::render(&args.file, form, profile::Show::default(), false, &mut out)?;
-            return Ok(out.flush()?);
+            out.flush()?;
+            return Ok(None);
         }
         Format::Parquet => Box::new(parquet::Table::new(&mut out)?),
         Format::Csv => Box::new(csv::Table::new(&mut out)?),
         Format::Json => Box::new(json::Lines::new(&mut out)),
         Format::ChromeTrace => Box::new(chrome::Timeline::new(&mut out, trace, args.from_bytes)?),
     };
-    feed(args, trace, &mut *sink)?;
+    let fed = feed(args, trace, &mut *sink)?;
     drop(sink);
     out.flush()?;
-    Ok(())
+    Ok(Some(fed))
 }
 
-fn feed(args: &ExportArgs, trace: &Trace, sink: &mut dyn Sink) -> anyhow::Result<()> {
+fn feed(args: &ExportArgs, trace: &Trace, sink: &mut dyn Sink) -> anyhow::Result<Fed> {
     let interrupt = Interrupt::watch();
     let progress = Progress::new("exporting", trace.records());
     let mut rows = Rows::new(trace);
-    let mut done = 0u64;
+    let (mut done, mut is_complete) = (0u64, true);
     for event in trace.events() {
         match event {
             Ok(event) => rows.row(&event, |row| sink.row(row))?,
             Err(error) if error.is_cut() => {
                 progress.clear();
                 crate::complain(&format!("{} {error}", args.file.display()));
+                is_complete = false;
                 break;
             }
             Err(error) => {
@@ -169,11 +204,12 @@ fn feed(args: &ExportArgs, trace: &Trace, sink: &mut dyn Sink) -> anyhow::Result
             progress.set(done);
             if interrupt.seen() {
                 crate::complain("interrupted; what was read so far is written");
+                is_complete = false;
                 break;
             }
         }
     }
     sink.finish()?;
     progress.clear();
-    Ok(())
+    Ok(Fed { events: done, is_complete })
 }

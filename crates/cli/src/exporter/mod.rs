@@ -10,6 +10,7 @@ mod choose;
 mod collect;
 mod encode;
 mod families;
+mod json;
 mod page;
 mod serve;
 mod textfile;
@@ -44,6 +45,10 @@ pub struct ExporterArgs {
     #[arg(long, conflicts_with = "listen")]
     once: bool,
 
+    /// With --once: print the same as one JSON object (heapwise.exporter/1)
+    #[arg(long, requires = "once", conflicts_with = "textfile")]
+    json: bool,
+
     /// Look at a process no more often than this, however often we are scraped
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     interval: u64,
@@ -63,7 +68,7 @@ Examples:
   heapwise exporter --name postgres --textfile /var/lib/node_exporter/textfile
           For a node_exporter that is there already
   heapwise exporter --once --pid 4711
-          Once, to standard output
+          Once, to standard output; with --json as an object
 
 A process is named by --pid, --name, --match or --cgroup; all those that any of them names are
 looked at. Processes that start later are found; those that have ended vanish. Heaps of ours and of
@@ -88,8 +93,13 @@ pub fn run(args: ExporterArgs) -> anyhow::Result<ExitCode> {
     match args.textfile {
         Some(directory) => textfile::run(&directory, &mut collector, interval, args.once),
         None if args.once => {
-            let page = encode::encode(&collector.page(), Format::OpenMetrics);
-            std::io::stdout().write_all(page.as_bytes())?;
+            let page = collector.page();
+            let text = if args.json {
+                format!("{}\n", json::object(&page))
+            } else {
+                encode::encode(&page, Format::OpenMetrics)
+            };
+            std::io::stdout().write_all(text.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         None => serve::run(args.listen, collector),

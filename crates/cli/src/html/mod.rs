@@ -64,6 +64,10 @@ pub struct ReportArgs {
     /// Show what the chunks that hold up memory begin with: data of the program
     #[arg(long)]
     bytes: bool,
+
+    /// Say what was written as one JSON object (heapwise.page/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// What stands below the options.
@@ -90,6 +94,9 @@ Exit code: as for heapwise explain; 125 if the file cannot be written.";
 
 /// Looks and writes.
 pub fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
+    if args.json {
+        snapshot::refuse_standard_output(Some(&args.output))?;
+    }
     if let Some(file) = args.target.word().map(Path::new)
         && recorded::is_recording(file)
     {
@@ -97,7 +104,7 @@ pub fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
             let why = "a recording is told as a whole: without --for, --since and --recorded";
             return Err(Failure::new(USAGE, why).into());
         }
-        write(&page::render_recorded(&Recorded::of(file)?), &args)?;
+        write(&page::render_recorded(&Recorded::of(file)?), &args, Some(file), None)?;
         return Ok(ExitCode::SUCCESS);
     }
     let recorded = args.recorded.as_deref().map(Recorded::of).transpose()?;
@@ -105,20 +112,43 @@ pub fn run(args: ReportArgs) -> anyhow::Result<ExitCode> {
     source::each(&args, |story| {
         code = exit::of_survey(&story.look.seen);
         let document = Document::new(&story, args.bytes);
-        write(&page::render(&document, recorded.as_ref()), &args)?;
+        let page = page::render(&document, recorded.as_ref());
+        write(&page, &args, args.recorded.as_deref(), Some(&document))?;
         Ok(code)
     })?;
     exit::code(code)
 }
 
-fn write(page: &str, args: &ReportArgs) -> anyhow::Result<()> {
-    if args.output.as_os_str() == "-" {
+/// Writes the page and says so; `recorded` and `document` are what it is of.
+fn write(
+    page: &str,
+    args: &ReportArgs,
+    recorded: Option<&Path>,
+    document: Option<&Document<'_>>,
+) -> anyhow::Result<()> {
+    if snapshot::is_standard_output(&args.output) {
         let mut out = std::io::stdout().lock();
         out.write_all(page.as_bytes())?;
         return Ok(out.flush()?);
     }
     snapshot::replace(&args.output, page.as_bytes())
         .map_err(|error| Failure::new(OURS, format!("{}: {error:#}", args.output.display())))?;
+    if args.json {
+        let seen = document.map(|document| document.seen);
+        let object = serde_json::json!({
+            "schema": "heapwise.page/1",
+            "file": args.output.to_string_lossy(),
+            "file_bytes": page.len(),
+            "recorded": recorded.map(Path::to_string_lossy),
+            "pid": seen.map(|seen| seen.pid),
+            "name": seen.map(|seen| &seen.figures.name),
+            "rss_bytes": seen.map(|seen| seen.rss),
+            "situation": document.map(|document| document.verdict.main.name()),
+            "taken_unix_ms": seen.map(|seen| seen.origin.taken_unix_ms),
+        });
+        writeln!(std::io::stdout(), "{object}")?;
+        return Ok(());
+    }
     crate::remark(&format!("{} in {}", bytes(page.len() as u64), args.output.display()));
     Ok(())
 }

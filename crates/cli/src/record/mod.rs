@@ -15,7 +15,7 @@ mod unpack;
 mod unwind;
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Release};
@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use heapwise_layout::live::LIVE_ENV;
+use serde_json::{Value, json};
 
 use self::collect::{Collector, Totals};
 use self::live::{Live, Wanted};
@@ -69,6 +70,11 @@ pub struct RecordArgs {
     #[arg(long, value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "64", value_parser = clap::value_parser!(u32).range(1..=1024))]
     stacks: Option<u32>,
 
+    /// When the program has ended, say on standard error what was recorded, as one JSON object
+    /// (heapwise.recording/1)
+    #[arg(long)]
+    json: bool,
+
     /// Set a tunable of the allocator; may be given several times
     #[arg(long = "tunable", value_name = "NAME=VALUE")]
     tunables: Vec<String>,
@@ -92,8 +98,15 @@ pub fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
         snippet_bytes: if args.stacks.is_some() { profile::SNIPPET_BYTES } else { 0 },
     };
     let recorded = record(&mut launch, wanted, sink, &notes("record", &args.command))?;
-    recorded.tell(&args.output);
-    Ok(ExitCode::from(recorded.outcome.end.exit_code()))
+    let code = recorded.outcome.end.exit_code();
+    if args.json {
+        recorded.tell_failures(&args.output);
+        // Standard output is the program's. With standard error closed there is nobody left to tell.
+        let _ = writeln!(stderr(), "{}", recorded.object(&args.output, code));
+    } else {
+        recorded.tell(&args.output);
+    }
+    Ok(ExitCode::from(code))
 }
 
 /// A finished recording.
@@ -192,6 +205,22 @@ impl<T> Recorded<T> {
                 path.display()
             ));
         }
+    }
+
+    /// `heapwise.recording/1`.
+    fn object(&self, path: &Path, exit_code: u8) -> Value {
+        let Totals { records, processes, lost, cut_short } = self.totals;
+        json!({
+            "schema": "heapwise.recording/1",
+            "file": path.to_string_lossy(),
+            "file_bytes": self.written.as_ref().ok(),
+            "error": self.written.as_ref().err(),
+            "events": records,
+            "events_lost": lost,
+            "cut_short": cut_short,
+            "processes": processes,
+            "exit_code": exit_code,
+        })
     }
 
     fn summary(&self, path: &Path, bytes: u64) -> String {

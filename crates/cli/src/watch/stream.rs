@@ -9,12 +9,15 @@ use serde_json::{Value, json};
 
 use super::sampler::{Look, News, Sampler};
 use crate::exit;
-use crate::explain::words;
+use crate::explain::{self, holders, words};
 use crate::view::events::{self, Event, Seen};
 use crate::view::pace::Pace;
 
 /// The stream's schema.
 const SCHEMA: &str = "heapwise.watch/1";
+
+/// So many allocation sites a line, the largest.
+const MOST_SITES: usize = 20;
 
 /// Prints lines until the process, the time or the reader ends.
 pub fn run(
@@ -79,6 +82,7 @@ fn line(look: &Look, began: Instant, pace: &Pace, events: &[Event], most: usize)
     let seen = &look.seen;
     let rows = ROWS.iter().map(|row| (row.name().to_owned(), seen.account.tally[*row].into()));
     let events = events.iter().map(|event| json!({ "kind": event.kind, "text": event.text }));
+    let holders = holders::told(seen).iter().map(|holder| explain::json::holder(holder, false));
     json!({
         "schema": SCHEMA,
         "pid": seen.pid,
@@ -96,6 +100,8 @@ fn line(look: &Look, began: Instant, pace: &Pace, events: &[Event], most: usize)
         "threads": seen.figures.threads,
         "arenas": seen.heaps.arenas.len(),
         "situation": look.verdict.main.name(),
+        "top_holders": holders.collect::<Vec<_>>(),
+        "sites": seen.sites.iter().take(MOST_SITES).map(explain::json::site).collect::<Vec<_>>(),
         "events": events.collect::<Vec<_>>(),
         "look": {
             "wall_ns": ns(look.cost.wall),

@@ -11,7 +11,7 @@
 
 use heapwise_layout::walk::{Read, Stretch, WalkError};
 
-use crate::heap::parts::{Stop, Walker};
+use crate::heap::walker::{Form, Stop, Visitor, Walker};
 use crate::heap::{Kind, Piece};
 
 /// What only lists can tell; all in address order.
@@ -39,14 +39,30 @@ impl Walker for Chunks<'_> {
         &self,
         memory: &impl Read,
         start: usize,
-        visit: impl FnMut(Piece) -> bool,
+        visitor: impl Visitor,
     ) -> Result<Stop, WalkError> {
-        walk(memory, &self.lists, Stretch { start, ..self.stretch }, visit)
+        walk(memory, &self.lists, Stretch { start, ..self.stretch }, visitor)
+    }
+}
+
+/// A chunk by its header and the next one's P.
+struct Plain;
+
+impl Form for Plain {
+    #[inline]
+    fn bytes(header: u64) -> usize {
+        (header & !(PREV_IN_USE | NON_MAIN)) as usize
+    }
+
+    #[inline]
+    fn is_free(_: u64, next: u64) -> Option<bool> {
+        Some(next & PREV_IN_USE == 0)
     }
 }
 
 const PREV_IN_USE: u64 = 1;
 const MAPPED: u64 = 2;
+const NON_MAIN: u64 = 4;
 const MIN_CHUNK: usize = 32;
 const FENCEPOST: usize = 16;
 /// Hops after which a chain is believed.
@@ -98,7 +114,7 @@ fn size_of(header: u64) -> Option<usize> {
     plain.then_some((header & !0xf) as usize)
 }
 
-/// Visits every chunk of `stretch` in address order, until `visit` returns false. O(chunks).
+/// Shows every chunk of `stretch` in address order, until the visitor wants no more. O(chunks).
 ///
 /// # Errors
 /// The first chunk whose header cannot be read or cannot be a chunk's.
@@ -106,7 +122,7 @@ pub fn walk(
     memory: &impl Read,
     lists: &Lists<'_>,
     stretch: Stretch,
-    mut visit: impl FnMut(Piece) -> bool,
+    mut visitor: impl Visitor,
 ) -> Result<Stop, WalkError> {
     let Stretch { start, end, top } = stretch;
     let read = |chunk: usize| {
@@ -121,27 +137,37 @@ pub fn walk(
     let mut header = read(chunk)?;
     let mut ascent = Ascent { lists, next: 0 };
     loop {
+        // Lists tell nothing below their next chunk.
+        let below_top = if chunk < top { top } else { usize::MAX };
+        let passed = visitor.pass::<Plain>(chunk, ascent.next.min(below_top));
+        if passed != chunk {
+            chunk = passed;
+            header = read(chunk)?;
+        }
         let bytes = size_of(header).ok_or(WalkError::BadSize(chunk))?;
         let room = end - chunk;
         if chunk == top {
             if bytes < FENCEPOST || bytes > room {
                 return Err(WalkError::BadSize(chunk));
             }
-            let goes_on = visit(Piece { address: chunk, bytes, kind: Kind::Top });
+            let goes_on = visitor.visit(Piece { address: chunk, bytes, kind: Kind::Top });
             return Ok(if goes_on { Stop::Top } else { Stop::Visitor });
         }
         let is_fence = bytes == FENCEPOST || bytes == 0 && fenced;
         if !is_fence && (bytes < MIN_CHUNK || bytes > room) || room < FENCEPOST {
             // A closed heap whose old top was too small for a chunk ends in a bare 0.
             if bytes == 0 && room == FENCEPOST {
-                let goes_on =
-                    visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost });
+                let goes_on = visitor.visit(Piece {
+                    address: chunk,
+                    bytes: FENCEPOST,
+                    kind: Kind::Fencepost,
+                });
                 return Ok(if goes_on { Stop::Fence(end) } else { Stop::Visitor });
             }
             return Err(WalkError::BadSize(chunk));
         }
         if is_fence {
-            if !visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost }) {
+            if !visitor.visit(Piece { address: chunk, bytes: FENCEPOST, kind: Kind::Fencepost }) {
                 return Ok(Stop::Visitor);
             }
             let next = chunk + FENCEPOST;
@@ -159,13 +185,13 @@ pub fn walk(
         }
         let next = chunk + bytes;
         if next >= end {
-            let goes_on = visit(Piece { address: chunk, bytes, kind: ascent.kind(chunk) });
+            let goes_on = visitor.visit(Piece { address: chunk, bytes, kind: ascent.kind(chunk) });
             return Ok(if goes_on { Stop::End } else { Stop::Visitor });
         }
         let next_header = read(next);
         let is_free = next_header.is_ok_and(|header| header & PREV_IN_USE == 0);
         let kind = if is_free { Kind::Free } else { ascent.kind(chunk) };
-        if !visit(Piece { address: chunk, bytes, kind }) {
+        if !visitor.visit(Piece { address: chunk, bytes, kind }) {
             return Ok(Stop::Visitor);
         }
         chunk = next;
@@ -240,7 +266,7 @@ mod tests {
         let lists = Lists { fast: &[0x1090], cached: &[0x1020], metadata: &[] };
         let mut seen = Vec::new();
         let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x10b0 };
-        let stop = walk(&memory, &lists, stretch, |piece| {
+        let stop = walk(&memory, &lists, stretch, |piece: Piece| {
             seen.push((piece.address, piece.kind));
             true
         });
@@ -264,7 +290,7 @@ mod tests {
             (0x1148, 0xec0 | 1),
         ]);
         let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x1140 };
-        let stop = walk(&memory, &Lists::default(), stretch, |_| true);
+        let stop = walk(&memory, &Lists::default(), stretch, |_: Piece| true);
         assert_eq!(stop, Ok(Stop::Fence(0x1040)));
         assert_eq!(find_stretch(&memory, 0x1040, 0x2000, 0x1140), Some(0x1100));
         assert_eq!(find_stretch(&memory, 0x1160, 0x2000, 0x1140), None);
@@ -275,7 +301,7 @@ mod tests {
         for header in [0, 0x18, 0x20 | 2, 1 << 50, 0x9000] {
             let memory = image(&[(0x1008, header)]);
             let stretch = Stretch { start: 0x1000, end: 0x2000, top: 0x1f00 };
-            let stop = walk(&memory, &Lists::default(), stretch, |_| true);
+            let stop = walk(&memory, &Lists::default(), stretch, |_: Piece| true);
             assert_eq!(stop, Err(WalkError::BadSize(0x1000)), "{header:#x}");
         }
     }

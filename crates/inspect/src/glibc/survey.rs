@@ -8,11 +8,12 @@ use super::locate::{self, Found, Parameters};
 use super::mapped;
 use super::tcache::{self, Cache};
 use super::version::Table;
-use crate::heap::Kind;
-use crate::heap::parts::{self, Stop, Task, Walker};
+use crate::heap::parts::{self, Task};
 use crate::heap::rings::Rings;
 use crate::heap::scan::{Count, Rules, TopRule};
 use crate::heap::summary::{ArenaSummary, CacheSummary, Claim, Heaps, Place, What, finish};
+use crate::heap::walker::{Stop, Walker};
+use crate::heap::{Kind, Piece};
 use crate::process::maps::{self, Mapping};
 use crate::process::memory::Image;
 use crate::process::threads::Thread;
@@ -140,7 +141,7 @@ impl<M: Image> Ground<'_, M> {
         for arena in arenas {
             self.each_stretch(arena, &mut |place| {
                 let walker = Self::walker(arena, place, &Lists::default());
-                let stop = walker.walk(self.memory, place.first, |piece| {
+                let stop = walker.walk(self.memory, place.first, |piece: Piece| {
                     if piece.kind == Kind::Live && piece.bytes == self.table.tcache.chunk_bytes {
                         candidates.push(piece.address + 16);
                     }
@@ -299,7 +300,7 @@ impl<M: Image> Ground<'_, M> {
             }
             let stretch = Stretch { start: at, end, top: arena.top };
             let (mut reached, mut chunks) = (at, 0);
-            let stop = heap::walk(self.memory, &Lists::default(), stretch, |piece| {
+            let stop = heap::walk(self.memory, &Lists::default(), stretch, |piece: Piece| {
                 reached = piece.end();
                 chunks += 1;
                 true

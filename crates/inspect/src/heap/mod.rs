@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire;
 
+pub mod calm;
 pub mod classes;
 pub mod paint;
 pub mod parts;
@@ -21,6 +22,7 @@ pub mod rings;
 pub mod scan;
 pub mod summary;
 pub mod sums;
+pub mod walker;
 
 /// What a piece of a heap is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,14 +6,16 @@
 //! The trim model: free neighbours are one chunk (after `malloc_consolidate`,
 //! or after our flush), and of each the whole pages behind its bookkeeping go.
 
-use heapwise_layout::header::ALIGNMENT;
 use heapwise_layout::walk::Read;
 
+use super::calm::Calm;
 use super::paint::Painting;
 use super::pins::{Holder, Pin};
 pub use super::sums::{Count, Hole};
 use super::sums::{SMALL, Sums};
+use super::walker::Form;
 use super::{Kind, Piece};
+use crate::process::memory::Image;
 use crate::process::pages::Pages;
 use crate::span::{Span, page_down, page_up};
 use crate::tally::Row;
@@ -65,25 +67,6 @@ pub struct Scan<'a, M: Read> {
     resident_run: Span,
 }
 
-/// Small live chunks, small free ones between them, all resident: most of most heaps. A chunk of
-/// them with what is free around it is less than a page, so nothing is pinned and nothing trimmed,
-/// and they are counted together.
-#[derive(Clone, Copy, Debug, Default)]
-struct Calm {
-    /// A chunk that ends here or below may be one more of them; 0 if the last chunk was none.
-    to: usize,
-    /// Where the first one begins, and the last one ends.
-    start: usize,
-    end: usize,
-    /// The last live one; none yet if it has no size.
-    last: Span,
-    /// Where what is free before that begins, and what is free behind it.
-    before: usize,
-    behind: usize,
-    live: usize,
-    free: Count,
-}
-
 impl<'a, M: Read> Scan<'a, M> {
     /// No piece yet.
     #[must_use]
@@ -112,28 +95,24 @@ impl<'a, M: Read> Scan<'a, M> {
     /// Takes the next piece, right behind the last one.
     #[inline]
     pub fn push(&mut self, piece: Piece) {
-        let calm = &mut self.calm;
-        if piece.end() <= calm.to && piece.bytes < self.small {
-            if piece.kind == Kind::Live {
-                calm.live += 1;
-                self.sums.small[piece.bytes / ALIGNMENT] += 1;
-                calm.before = calm.behind;
-                calm.last = Span { start: piece.address, end: piece.end() };
-                calm.behind = piece.end();
-                calm.end = piece.end();
-                return;
-            }
-            if piece.kind == Kind::Free
-                && calm.behind == piece.address
-                && piece.bytes <= self.sums.hole.span.bytes()
-            {
-                calm.free.chunks += 1;
-                calm.free.bytes += piece.bytes;
-                calm.end = piece.end();
-                return;
-            }
+        if !self.calm.take(piece, &mut self.sums) {
+            self.push_any(piece);
         }
-        self.push_any(piece);
+    }
+
+    /// Takes chunks from `chunk` on, where the last piece has ended, out of memory at hand, as long as
+    /// they are small, live or free, and end at `limit` or below; the first one that it leaves.
+    #[inline]
+    pub fn pass<F: Form>(&mut self, chunk: usize, limit: usize) -> usize
+    where
+        M: Image,
+    {
+        let Self { memory, calm, sums, .. } = self;
+        if calm.is_open_at(chunk) {
+            memory.lend(chunk, |memory| calm.pass::<F>(memory, limit, sums));
+            return calm.end;
+        }
+        chunk
     }
 
     fn push_any(&mut self, piece: Piece) {
@@ -169,7 +148,7 @@ impl<'a, M: Read> Scan<'a, M> {
         // From its header on it must be resident as far as it reaches into the next chunk.
         let to = self.resident_run.end.min(self.stretch_end).saturating_sub(8);
         if to > end {
-            self.calm = Calm { to, start: end, end, behind: end, ..Calm::default() };
+            self.calm = Calm::open(end, to, self.small);
         }
     }
 
@@ -513,7 +492,7 @@ mod tests {
                 scan.begin_stretch(address + 0x3000);
                 for &piece in pieces {
                     if one_by_one {
-                        scan.calm.to = 0;
+                        scan.calm.close();
                     }
                     scan.push(piece);
                 }

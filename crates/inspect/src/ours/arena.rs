@@ -11,8 +11,8 @@ use heapwise_layout::state::{
 };
 use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
 
-use crate::heap::parts::{Stop, Walker};
 use crate::heap::scan::Count;
+use crate::heap::walker::{Form, Stop, Visitor, Walker};
 use crate::heap::{Kind, Piece};
 
 /// What an arena's head says.
@@ -307,34 +307,62 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// A chunk by its tag and the next one's P.
+struct Tagged;
+
+impl Form for Tagged {
+    #[inline]
+    fn bytes(header: u64) -> usize {
+        Header(header).size()
+    }
+
+    #[inline]
+    fn is_free(header: u64, next: u64) -> Option<bool> {
+        match (Header(header).tag() != 0, Header(next).prev_in_use()) {
+            (true, _) => Some(false),
+            (false, false) => Some(true),
+            (false, true) => None,
+        }
+    }
+}
+
 impl Walker for Chunks<'_> {
     fn walk(
         &self,
         memory: &impl Read,
         start: usize,
-        mut visit: impl FnMut(Piece) -> bool,
+        mut visitor: impl Visitor,
     ) -> Result<Stop, WalkError> {
-        let stretch = Stretch { start, end: self.heap.end, top: self.arena.top };
+        let (end, top) = (self.heap.end, self.arena.top);
         let mut goes_on = true;
         let mut next_cache = 0;
-        walk(memory, stretch, |visited| {
-            let (address, bytes) = (visited.chunk, visited.header.size());
-            let kind = match visited.state {
-                ChunkState::Live if address + bytes <= next_cache => Kind::Live,
-                ChunkState::Free => Kind::Free,
-                _ => self.kind(&visited, &mut next_cache),
-            };
-            let mut piece = Piece { address, bytes, kind };
-            if kind == Kind::Fencepost && self.opens {
-                // Above a fence that becomes part of the top again, nothing else lies.
-                if address != self.heap.fence {
-                    return true;
+        let mut from = Some(start);
+        while let Some(start) = from.take() {
+            walk(memory, Stretch { start, end, top }, |visited| {
+                let (address, bytes) = (visited.chunk, visited.header.size());
+                let kind = match visited.state {
+                    ChunkState::Live if address + bytes <= next_cache => Kind::Live,
+                    ChunkState::Free => Kind::Free,
+                    _ => self.kind(&visited, &mut next_cache),
+                };
+                let mut piece = Piece { address, bytes, kind };
+                if kind == Kind::Fencepost && self.opens {
+                    // Above a fence that becomes part of the top again, nothing else lies.
+                    if address != self.heap.fence {
+                        return true;
+                    }
+                    piece = Piece { address, bytes: end - address, kind: Kind::Top };
                 }
-                piece = Piece { address, bytes: self.heap.end - address, kind: Kind::Top };
-            }
-            goes_on = visit(piece);
-            goes_on
-        })?;
+                goes_on = visitor.visit(piece);
+                let next = piece.end();
+                let below_top = if next <= top { top } else { usize::MAX };
+                if goes_on {
+                    let passed = visitor.pass::<Tagged>(next, next_cache.min(below_top));
+                    from = (passed != next).then_some(passed);
+                }
+                goes_on && from.is_none()
+            })?;
+        }
         Ok(if goes_on { Stop::End } else { Stop::Visitor })
     }
 }

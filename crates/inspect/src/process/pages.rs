@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use super::files::{convert, open};
 use super::maps::Mapping;
 use crate::error::Error;
 use crate::span::Span;
+use crate::turns::{Turns, processors};
 
 /// Resident pages in a row, all of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,10 @@ const PAGE_IS_HUGE: u64 = 1 << 6;
 const PAGEMAP_SCAN: libc::c_ulong = 0xc060_6610;
 /// Regions a call.
 const SCAN_REGIONS: usize = 8192;
+/// What one thread looks at before it takes the next piece, at least, and pieces in all but for the
+/// borders of mappings.
+const PIECE_BYTES: usize = 128 << 20;
+const MOST_PIECES: usize = 128;
 /// Where user space ends (48-bit addresses).
 const USER_END: usize = (1 << 47) - 4096;
 
@@ -147,8 +153,8 @@ impl Pages {
     /// No such process, no permission.
     pub fn of(pid: u32, maps: &[Mapping], page_bytes: usize) -> Result<Self, Error> {
         let file = open(pid, "pagemap")?;
-        let mut runs = Vec::new();
-        match scan(&file, Span::new(0, USER_END), &mut runs) {
+        let (mut regions, mut runs) = (vec![Region::default(); SCAN_REGIONS], Vec::new());
+        match scan(&file, Span::new(0, USER_END), &mut regions, &mut runs) {
             Ok(()) => Ok(Self::from_runs(page_bytes, runs, true)),
             Err(error) if is_unknown(&error) => read_words(&file, maps, page_bytes)
                 .map(|runs| Self::from_runs(page_bytes, runs, false))
@@ -158,21 +164,46 @@ impl Pages {
     }
 
     /// Looks at the pages in `spans`, which are in address order, and no others; none on a kernel
-    /// without the call.
+    /// without the call. Long ones are looked at by several threads.
     ///
     /// # Errors
     /// No such process, no permission.
     pub fn runs_of(pid: u32, spans: &[Span]) -> Result<Option<Vec<Run>>, Error> {
         let file = open(pid, "pagemap")?;
-        let mut runs = Vec::new();
-        for &span in spans {
-            match scan(&file, span, &mut runs) {
-                Ok(()) => {}
-                Err(error) if is_unknown(&error) => return Ok(None),
-                Err(error) => return Err(convert(pid, "pagemap", error)),
+        let bytes: usize = spans.iter().map(|span| span.bytes()).sum();
+        let threads = if bytes < 2 * PIECE_BYTES { 1 } else { processors() };
+        // What is reserved may be thousands of times what is there.
+        let piece_bytes = (bytes / MOST_PIECES).next_multiple_of(PIECE_BYTES).max(PIECE_BYTES);
+        let pieces: Vec<Span> = spans.iter().flat_map(|span| span.pieces(piece_bytes)).collect();
+        let turns = &Turns::new(pieces.len());
+        let look = || -> io::Result<Vec<(usize, Vec<Run>)>> {
+            let mut regions = vec![Region::default(); SCAN_REGIONS];
+            turns
+                .map(|piece| {
+                    let mut runs = Vec::new();
+                    scan(&file, pieces[piece], &mut regions, &mut runs)?;
+                    Ok((piece, runs))
+                })
+                .collect()
+        };
+        let found = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..threads).map(|_| scope.spawn(look)).collect();
+            let mut found = look()?;
+            for other in others {
+                found.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
             }
+            Ok(found)
+        });
+        match found {
+            Ok(mut found) => {
+                found.sort_unstable_by_key(|(piece, _)| *piece);
+                let mut whole = Vec::new();
+                found.into_iter().flat_map(|(_, runs)| runs).for_each(|run| push(&mut whole, run));
+                Ok(Some(whole))
+            }
+            Err(error) if is_unknown(&error) => Ok(None),
+            Err(error) => Err(convert(pid, "pagemap", error)),
         }
-        Ok(Some(runs))
     }
 
     /// Joins what two looks have found; where they overlap the second one counts for nothing.
@@ -338,13 +369,13 @@ fn argument_for(start: u64, end: u64, regions: &mut [Region]) -> ScanArgument {
     }
 }
 
-/// Asks for all present pages of `span`; ENOTTY before Linux 6.7.
-fn scan(file: &File, span: Span, runs: &mut Vec<Run>) -> io::Result<()> {
-    let mut regions = vec![Region::default(); SCAN_REGIONS];
+/// Asks for all present pages of `span`, so many at a time as there are `regions`; ENOTTY before
+/// Linux 6.7.
+fn scan(file: &File, span: Span, regions: &mut [Region], runs: &mut Vec<Run>) -> io::Result<()> {
     let end = span.end.min(USER_END) as u64;
     let mut start = span.start as u64;
     while start < end {
-        let mut argument = argument_for(start, end, &mut regions);
+        let mut argument = argument_for(start, end, regions);
         // SAFETY: the argument has the size that it names, and `vec` points to
         // `vec_len` regions of ours that the kernel may write.
         let filled = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut argument) };
@@ -366,7 +397,7 @@ fn scan(file: &File, span: Span, runs: &mut Vec<Run>) -> io::Result<()> {
         // The kernel's `walk_end` is stale where its own buffer filled up on the way
         // (as of Linux 6.18), so go on behind the last region, while there may be more.
         match regions.get(filled.wrapping_sub(1)) {
-            Some(last) if filled == SCAN_REGIONS && last.end > start => start = last.end,
+            Some(last) if filled == regions.len() && last.end > start => start = last.end,
             _ => break,
         }
     }
@@ -440,7 +471,7 @@ mod tests {
 
     #[test]
     fn many_regions_are_seen_once() {
-        const PAGES: usize = 40_000;
+        const PAGES: usize = 80_000;
         // SAFETY: a fresh mapping of our own.
         let start = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -458,10 +489,17 @@ mod tests {
             unsafe { start.cast::<u8>().add(page * 4096).write(1) };
         }
         let file = open(std::process::id(), "pagemap").unwrap();
-        let mut runs = Vec::new();
-        let Ok(()) = scan(&file, Span::new(0, USER_END), &mut runs) else { return };
+        let (mut regions, mut runs) = (vec![Region::default(); SCAN_REGIONS], Vec::new());
+        let Ok(()) = scan(&file, Span::new(0, USER_END), &mut regions, &mut runs) else { return };
         assert!(runs.is_sorted_by(|a, b| a.span.end <= b.span.start));
         let span = Span::new(start.addr(), start.addr() + PAGES * 4096);
+        // Long enough for several threads.
+        assert!(span.bytes() >= 2 * PIECE_BYTES);
+        let among = |runs: &[Run]| -> Vec<Run> {
+            runs.iter().copied().filter(|run| span.covers(run.span)).collect()
+        };
+        let in_pieces = Pages::runs_of(std::process::id(), &[span]).unwrap().unwrap();
+        assert_eq!(in_pieces, among(&runs));
         assert_eq!(Pages::from_runs(4096, runs, true).resident(span), PAGES / 2 * 4096);
         // SAFETY: as above, used no more.
         unsafe { libc::munmap(start, PAGES * 4096) };
@@ -477,8 +515,8 @@ mod tests {
         let file = open(pid, "pagemap").unwrap();
         let slow = Pages::from_runs(4096, read_words(&file, &maps, 4096).unwrap(), false);
         assert_eq!(slow.resident(span), span.bytes());
-        let mut runs = Vec::new();
-        if scan(&file, Span::new(0, USER_END), &mut runs).is_ok() {
+        let (mut regions, mut runs) = (vec![Region::default(); SCAN_REGIONS], Vec::new());
+        if scan(&file, Span::new(0, USER_END), &mut regions, &mut runs).is_ok() {
             assert_eq!(Pages::from_runs(4096, runs, true).resident(span), span.bytes());
         }
         drop(block);
