@@ -37,8 +37,12 @@ pub fn of_survey(survey: &Survey) -> u8 {
         return NOT_RECOGNISED;
     }
     match (&survey.allocator, survey.depth) {
-        (Allocator::Hidden(why), _) => {
-            crate::complain(&format!("{why}; the account below is that of the mappings alone"));
+        (Allocator::Hidden(why), depth) => {
+            let what = match depth {
+                Depth::Counters => "kernel's counters",
+                _ => "mappings",
+            };
+            crate::complain(&format!("{why}; the account below is that of the {what} alone"));
             NOT_PERMITTED
         }
         (Allocator::Other(name), _) => {

@@ -191,20 +191,52 @@ fn a_looker_may_die_at_any_moment() {
     }
 }
 
+/// Whether the kernel shows us filters: it can, and we are root without any of our own.
+fn sees_filters() -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let own = std::fs::read_to_string("/proc/self/status").expect("our own");
+    let field = |name: &str| own.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let rights = field("CapEff:").and_then(|word| u64::from_str_radix(word, 16).ok()).unwrap_or(0);
+    // It comes with the same option of the kernel.
+    let can = std::path::Path::new("/proc/self/timers").exists();
+    can && rights >> CAP_SYS_ADMIN & 1 == 1 && field("Seccomp:") == Some("0")
+}
+
+fn filtered(program: &std::path::Path, mode: &str) -> std::process::Child {
+    let mut child = Command::new(program)
+        .arg(mode)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut line = String::new();
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    output.read_line(&mut line).expect("it answers");
+    assert_eq!(line, "ready\n");
+    child
+}
+
+/// Filters as containers have them let a copy be.
+#[test]
+fn a_filter_that_lets_it_through_is_no_hindrance() {
+    let Some(program) = compile("waits.c") else { return };
+    let mut child = filtered(&program, "lenient");
+    for _ in 0..3 {
+        let seen = survey(child.id(), CONSISTENT).expect("looked at");
+        assert_eq!(is_by_copy(&seen), sees_filters(), "{:?}", seen.origin.pause_for);
+        assert_eq!(seen.depth, Depth::Whole);
+        assert_eq!(children(child.id()), []);
+        assert!(child.try_wait().expect("ours").is_none(), "it lives");
+    }
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+}
+
 #[test]
 fn where_a_filter_could_kill_for_it_no_copy_is_made() {
     let Some(program) = compile("waits.c") else { return };
     for mode in ["deadly", "strict"] {
-        let mut child = Command::new(&program)
-            .arg(mode)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().expect("piped"));
-        output.read_line(&mut line).expect("it answers");
-        assert_eq!(line, "ready\n");
+        let mut child = filtered(&program, mode);
         let seen = survey(child.id(), CONSISTENT).expect("looked at");
         assert!(why(&seen).contains("seccomp"), "{mode}: {:?}", seen.origin.pause_for);
         assert_eq!(seen.depth, Depth::Whole);

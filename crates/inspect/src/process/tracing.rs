@@ -30,6 +30,20 @@ pub enum Stop {
     Gone,
 }
 
+/// One instruction of a seccomp filter: `struct sock_filter`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Instruction {
+    /// What is done.
+    pub code: u16,
+    /// Instructions to pass by if a comparison holds.
+    pub if_true: u8,
+    /// And if not.
+    pub if_false: u8,
+    /// A constant.
+    pub k: u32,
+}
+
 /// A thread that this thread traces. Released when dropped, if it stands still.
 #[derive(Debug)]
 pub struct Tracee {
@@ -245,6 +259,33 @@ impl Tracee {
             data.expose_provenance(),
         )
         .is_ok_and(|()| found[0] != 0)
+    }
+
+    /// One of its seccomp filters, counted from the newest; none if it has fewer.
+    ///
+    /// # Errors
+    /// The kernel does not show them: `EACCES` to who is not root or has filters itself, `EIO`
+    /// where it cannot, `EINVAL` for the mode that has none.
+    pub fn filter(&self, index: usize) -> io::Result<Option<Vec<Instruction>>> {
+        const PTRACE_SECCOMP_GET_FILTER: libc::c_uint = 0x420c;
+        /// `BPF_MAXINSNS`: none is longer.
+        const MOST: usize = 4096;
+        let mut instructions = vec![Instruction::default(); MOST];
+        let address: *mut libc::c_void = ptr::without_provenance_mut(index);
+        // SAFETY: the kernel writes one filter to where we say, `MOST` instructions at most.
+        let got = unsafe {
+            libc::ptrace(PTRACE_SECCOMP_GET_FILTER, self.tid, address, instructions.as_mut_ptr())
+        };
+        match usize::try_from(got) {
+            Ok(count) => {
+                instructions.truncate(count);
+                Ok(Some(instructions))
+            }
+            Err(_) => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 
     fn request_at(&self, what: libc::c_uint, address: usize, data: usize) -> io::Result<()> {

@@ -18,9 +18,9 @@ use super::super::interrupted::{
 use super::super::maps::{Mapping, find};
 use super::super::remote;
 use super::super::tracing::{Stop, Tracee};
-use super::Refusal;
 use super::places::Places;
 use super::x86_64::{Detour, Registers, detour, reach};
+use super::{Refusal, filters};
 use crate::span::Span;
 
 /// A call with its arguments; `None` stands for the stack of a new process.
@@ -91,7 +91,7 @@ impl Leadable {
             Some("it runs 32-bit code")
         } else if has_shadow_stack(pid, tid) {
             Some("it has a shadow stack (CET)")
-        } else if has_own_filters(pid, tid) {
+        } else if has_own_filters(pid, tid) && !filters::let_a_copy_be(tracee) {
             Some("its seccomp filters may end it for a copy")
         } else if tracee.dispatches_calls() {
             Some("it handles system calls itself")

@@ -11,6 +11,7 @@
 //! [ADR 0035](../../../../docs/adr/0035-frozen-copy.md) has the reasons and the risks.
 
 mod call;
+mod filters;
 mod leftovers;
 mod places;
 mod room;
@@ -74,6 +75,10 @@ impl From<io::Error> for Refusal {
     }
 }
 
+/// What a copy is made with: descriptors shared, no signal at its end.
+const CLONE_FLAGS: u64 = libc::CLONE_FILES as u64;
+/// How it is waited for.
+const WAIT_FLAGS: u64 = (libc::WNOHANG | libc::__WALL) as u64;
 /// What a copy ends with that nobody holds: `h`.
 const EXIT_CODE: u64 = 104;
 /// A copy's `oom_score_adj`: should memory run out, it goes first.
@@ -112,7 +117,7 @@ impl Copy {
         let (at, leadable) = choose(pid, tracees, maps)?;
         let tracee = &mut tracees[at];
         let begun = Instant::now();
-        let call = (libc::SYS_clone, [Some(libc::CLONE_FILES as u64), None, Some(0), Some(0)]);
+        let call = (libc::SYS_clone, [Some(CLONE_FLAGS), None, Some(0), Some(0)]);
         match leadable.make(pid, tracee, &places, call)? {
             Outcome::Done(number, Some(tracee)) if number > 0 => Ok(Self {
                 pid,
@@ -213,10 +218,11 @@ impl Copy {
         if !self.places.are_mapped(&maps) {
             return Ok(false);
         }
-        let how = (libc::WNOHANG | libc::__WALL) as u64;
         let mut wait_for = |number: i64| {
-            let call =
-                (libc::SYS_wait4, [Some(number.cast_unsigned()), Some(0), Some(how), Some(0)]);
+            let call = (
+                libc::SYS_wait4,
+                [Some(number.cast_unsigned()), Some(0), Some(WAIT_FLAGS), Some(0)],
+            );
             leadable.make(self.pid, &mut tracee, &self.places, call)
         };
         let outcome = wait_for(self.number)?;
