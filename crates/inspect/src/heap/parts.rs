@@ -318,9 +318,9 @@ mod tests {
             chain(&mut heap[to..end], &mut random);
             if from < to {
                 chain(&mut heap[from + 4..to], &mut random);
-                heap[from + 1] = (to - from) as u64 * 8 | 1;
+                heap[from + 1] = ((to - from) as u64 * 8) | 1;
             }
-            heap[end + 1] = 512 * 8 | 1;
+            heap[end + 1] = (512 * 8) | 1;
             let pid = std::process::id();
             let pages = Pages::of(pid, &maps::of(pid).unwrap(), 4096).unwrap();
             let memory = Memory::open(pid, &pages).unwrap();
