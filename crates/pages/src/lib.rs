@@ -13,6 +13,7 @@
 //! page allocator, and objects only through the caller's [`slab::Memory`]. Nothing
 //! panics when memory runs out; each misuse has its own error and changes nothing.
 //! The only unsafe code is in [`raw`], the face towards pointers.
+//! A function whose documentation names no cost takes constant time.
 #![no_std]
 #![deny(unsafe_code)]
 

@@ -65,12 +65,13 @@ impl<'m> Kernel<'m> {
         result
     }
 
-    /// `brk`: the break afterwards.
+    /// `brk`: the break afterwards. O(log VMAs), plus O(pages) that go.
     pub fn brk(&mut self, pid: Pid, wanted: VirtAddr) -> VirtAddr {
         self.move_break(pid, |_| wanted).map_or(VirtAddr::NULL, |(_, now)| now)
     }
 
     /// `sbrk`, as a C library does it: the break before, or `None` if it did not move.
+    /// As [`brk`](Self::brk).
     pub fn sbrk(&mut self, pid: Pid, delta: i64) -> Option<VirtAddr> {
         let to = |was: VirtAddr| VirtAddr::new(was.get().wrapping_add_signed(delta));
         self.move_break(pid, to).filter(|(was, now)| *now == to(*was)).map(|(was, _)| was)
@@ -92,7 +93,7 @@ impl<'m> Kernel<'m> {
         Some((was, now))
     }
 
-    /// `mmap`.
+    /// `mmap`. O(log VMAs), plus O(pages) that are populated or replaced.
     ///
     /// # Errors
     /// Linux's number.
@@ -106,7 +107,7 @@ impl<'m> Kernel<'m> {
         )
     }
 
-    /// `munmap`.
+    /// `munmap`. O(log VMAs + pages).
     ///
     /// # Errors
     /// Linux's number.
@@ -119,7 +120,7 @@ impl<'m> Kernel<'m> {
         )
     }
 
-    /// `mremap`.
+    /// `mremap`. O(log VMAs + pages moved).
     ///
     /// # Errors
     /// Linux's number.
@@ -133,7 +134,7 @@ impl<'m> Kernel<'m> {
         )
     }
 
-    /// `mprotect`.
+    /// `mprotect`. O(VMAs and pages in the range).
     ///
     /// # Errors
     /// Linux's number.
@@ -152,7 +153,7 @@ impl<'m> Kernel<'m> {
         )
     }
 
-    /// `madvise`.
+    /// `madvise`. O(VMAs and pages in the range).
     ///
     /// # Errors
     /// Linux's number.
@@ -173,6 +174,7 @@ impl<'m> Kernel<'m> {
 
     /// `process_madvise` of a process on itself: one advice for several ranges, in one call. The
     /// bytes that were advised: it ends at the first range that is refused.
+    /// O(ranges × log VMAs + pages).
     ///
     /// # Errors
     /// Linux's number, if that is the first range.
@@ -201,7 +203,7 @@ impl<'m> Kernel<'m> {
         )
     }
 
-    /// `fork`: the child, which does not show in the window.
+    /// `fork`: the child, which does not show in the window. O(VMAs + pages).
     ///
     /// # Errors
     /// Linux's number.
@@ -250,7 +252,7 @@ impl<'m> Kernel<'m> {
         Ok(child)
     }
 
-    /// `exit`: everything goes back.
+    /// `exit`: everything goes back. O(VMAs + pages).
     pub fn exit(&mut self, pid: Pid) {
         if !self.processes.contains_key(&pid) {
             return;

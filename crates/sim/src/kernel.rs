@@ -122,7 +122,7 @@ fn books(frames: u32) -> Vec<Books> {
         .collect()
 }
 
-/// Starts a machine, lets `work` use it, and takes it down.
+/// Starts a machine, lets `work` use it, and takes it down. O(frames).
 ///
 /// # Errors
 /// The host cannot give its memory, or the configuration makes no machine.
@@ -130,7 +130,7 @@ pub fn boot<R>(config: &Config, work: impl FnOnce(&mut Kernel<'_>) -> R) -> Resu
     boot_shared(config, |kernel| work(&mut kernel.borrow_mut()))
 }
 
-/// The same, for programs that run on the machine while it is looked at.
+/// The same, for programs that run on the machine while it is looked at. O(frames).
 ///
 /// # Errors
 /// As [`boot`].
@@ -240,7 +240,7 @@ impl<'m> Kernel<'m> {
         self.running.len()
     }
 
-    /// Frames that nobody has.
+    /// Frames that nobody has. O(processors × lists).
     #[must_use]
     pub fn free_frames(&self) -> u64 {
         self.shared.free_frames()
@@ -263,7 +263,7 @@ impl<'m> Kernel<'m> {
         self.log.get_or_insert_default();
     }
 
-    /// The events since the last time.
+    /// The events since the last time. O(events).
     pub fn events(&mut self) -> Vec<Event> {
         self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -284,18 +284,18 @@ impl<'m> Kernel<'m> {
         self.log.as_ref().map_or(0, Vec::len)
     }
 
-    /// The processes, by number.
+    /// The processes, by number. O(processes) to walk.
     pub fn processes(&self) -> impl Iterator<Item = &Process<'m>> {
         self.processes.values()
     }
 
-    /// A process.
+    /// A process. O(log processes).
     #[must_use]
     pub fn process(&self, pid: Pid) -> Option<&Process<'m>> {
         self.processes.get(&pid)
     }
 
-    /// A process, to change what an administrator may.
+    /// A process, to change what an administrator may. O(log processes).
     pub fn process_mut(&mut self, pid: Pid) -> Option<&mut Process<'m>> {
         self.processes.get_mut(&pid)
     }
@@ -414,6 +414,7 @@ impl<'m> Kernel<'m> {
     }
 
     /// A new process that runs the usual small program: code, data, .bss, a stack, an interpreter.
+    /// O(VMAs of the program × log).
     ///
     /// # Errors
     /// What `exec` refuses with; no memory for the process's own objects.
@@ -488,7 +489,7 @@ impl<'m> Kernel<'m> {
         }
     }
 
-    /// A file of so many pages, for scripts to map.
+    /// A file of so many pages, for scripts to map. O(files).
     ///
     /// # Errors
     /// Too many files.
@@ -497,7 +498,7 @@ impl<'m> Kernel<'m> {
         file.ok_or(heapwise_vm::Error::OutOfFiles)
     }
 
-    /// The maker of a file lets go of it.
+    /// The maker of a file lets go of it. O(pages of the file).
     pub fn close_file(&mut self, file: FileId) {
         let promised = self.files.close(file, &mut self.frames);
         self.commit.uncharge(promised);

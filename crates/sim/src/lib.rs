@@ -12,6 +12,7 @@
 //! ```
 //! One seed decides everything: no clock, no host address, no hash map has a say.
 //! Start from [`boot`].
+//! A function whose documentation names no cost takes constant time.
 
 mod calls;
 mod compact;

@@ -145,7 +145,7 @@ impl<'m> Objects<'m> {
         self.heap.object_size(cache)
     }
 
-    /// `kmem_cache_create`.
+    /// `kmem_cache_create`. O(caches).
     ///
     /// # Errors
     /// Too many caches, or a size that does not fit.
@@ -161,7 +161,7 @@ impl<'m> Objects<'m> {
         self.on_cpu(|heap, cpu| heap.free(cpu, cache, at))
     }
 
-    /// Gives empty slabs back, the processors' ready objects first.
+    /// Gives empty slabs back, the processors' ready objects first. O(partial slabs).
     pub fn shrink(&self) {
         let mut fronts = self.fronts.borrow_mut();
         for cpu in fronts.iter_mut() {

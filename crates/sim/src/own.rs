@@ -29,18 +29,19 @@ impl Kernel<'_> {
     }
 
     /// `alloc_pages`: `None` if there is no block of that order: memory is short, or in pieces.
+    /// O(1) from the processor's list, O(orders) else.
     pub fn take_block(&mut self, order: Order, request: Request) -> Option<Pfn> {
         let pfn = self.shared.take(order, request);
         self.made(Maker::AllocPages, order.bytes(), pfn.ok_or(())).ok()
     }
 
-    /// `free_pages`.
+    /// `free_pages`. O(1), O(orders) else.
     pub fn give_block(&mut self, pfn: Pfn, order: Order) {
         self.shared.give(pfn, order);
         let _ = self.unmade::<(), ()>(Maker::AllocPages, Ok(()));
     }
 
-    /// `kmalloc`.
+    /// `kmalloc`. O(1), O(objects of a slab) for a new one.
     ///
     /// # Errors
     /// Out of memory, or too large.
@@ -49,7 +50,7 @@ impl Kernel<'_> {
         self.made(Maker::Kmalloc, bytes, result)
     }
 
-    /// `kfree`.
+    /// `kfree`. O(1).
     ///
     /// # Errors
     /// Every misuse, as the slab heap tells it.
@@ -58,7 +59,7 @@ impl Kernel<'_> {
         self.unmade(Maker::Kmalloc, result)
     }
 
-    /// `kmem_cache_alloc`.
+    /// `kmem_cache_alloc`. O(1), O(objects of a slab) for a new one.
     ///
     /// # Errors
     /// Out of memory, no such cache.
@@ -68,7 +69,7 @@ impl Kernel<'_> {
         self.made(Maker::KmemCacheAlloc, u64::from(bytes), result)
     }
 
-    /// `kmem_cache_free`.
+    /// `kmem_cache_free`. O(1).
     ///
     /// # Errors
     /// Every misuse.
@@ -77,7 +78,7 @@ impl Kernel<'_> {
         self.unmade(Maker::KmemCacheAlloc, result)
     }
 
-    /// `vmalloc`.
+    /// `vmalloc`. O(log areas + pages).
     ///
     /// # Errors
     /// Out of memory, of addresses, of areas.
@@ -86,7 +87,7 @@ impl Kernel<'_> {
         self.made(Maker::Vmalloc, bytes, result)
     }
 
-    /// `vfree`.
+    /// `vfree`. O(log areas); the pages go in bulk, later.
     ///
     /// # Errors
     /// No area, or freed already.
@@ -95,13 +96,13 @@ impl Kernel<'_> {
         self.unmade(Maker::Vmalloc, result)
     }
 
-    /// The frames of an area, in the order of its addresses.
+    /// The frames of an area, in the order of its addresses. O(log areas + pages).
     pub fn vmalloc_frames(&self, at: VirtAddr) -> impl Iterator<Item = Pfn> + '_ {
         let pages = self.scattered.size(at).unwrap_or(0) / PAGE_SIZE;
         (0..pages).filter_map(move |nth| self.scattered.frame(at.up(nth * PAGE_SIZE)))
     }
 
-    /// `/proc/vmallocinfo`.
+    /// `/proc/vmallocinfo`. O(areas × pages).
     #[must_use]
     pub fn vmallocinfo(&self) -> String {
         self.scattered.to_string()

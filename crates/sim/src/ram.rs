@@ -31,7 +31,7 @@ pub struct Ram {
 }
 
 impl Ram {
-    /// So much memory, all zeros.
+    /// So much memory, all zeros. O(frames).
     ///
     /// # Errors
     /// The host has no address space, or no memory files.

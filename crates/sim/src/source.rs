@@ -45,7 +45,7 @@ impl<'m> Shared<'m> {
         }
     }
 
-    /// Gives what all processors' lists hold back to the buddy.
+    /// Gives what all processors' lists hold back to the buddy. O(frames in the lists).
     pub fn drain(&self) {
         for front in self.fronts.borrow_mut().iter_mut() {
             self.pages.drain(front);
@@ -53,6 +53,7 @@ impl<'m> Shared<'m> {
     }
 
     /// Frames that nobody has: in the buddy and in the processors' lists.
+    /// O(processors × lists).
     #[must_use]
     pub fn free_frames(&self) -> u64 {
         let listed: u32 = self.fronts.borrow().iter().map(CpuFront::frames).sum();
@@ -60,6 +61,7 @@ impl<'m> Shared<'m> {
     }
 
     /// A block; `None` if there is none, or the plan says so.
+    /// O(1) from the processor's list, O(orders) else.
     pub fn take(&self, order: Order, request: Request) -> Option<Pfn> {
         if self.plan.borrow_mut().frame() {
             self.note(|| What::Injected { what: Injection::FrameMissing });
@@ -90,7 +92,7 @@ impl<'m> Shared<'m> {
         Some(pfn)
     }
 
-    /// Takes a block back.
+    /// Takes a block back. O(1), O(orders) else.
     ///
     /// # Panics
     /// If it was not out: a mistake of the kernel's.
@@ -102,7 +104,7 @@ impl<'m> Shared<'m> {
         self.note(|| What::Given { pfn, order });
     }
 
-    /// Free blocks of each order, in all zones.
+    /// Free blocks of each order, in all zones. O(zones × orders).
     #[must_use]
     pub fn blocks(&self) -> [u32; heapwise_pages::ORDERS] {
         self.pages.zones(|zones| {

@@ -169,7 +169,7 @@ impl Kernel<'_> {
         freed
     }
 
-    /// Reads the word at the start of a page, as a program would.
+    /// Reads the word at the start of a page, as a program would. As [`touch`](Self::touch).
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
@@ -178,7 +178,7 @@ impl Kernel<'_> {
         Ok(self.ram.word(touch.pfn))
     }
 
-    /// Writes the word at the start of a page.
+    /// Writes the word at the start of a page. As [`touch`](Self::touch).
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
@@ -188,7 +188,7 @@ impl Kernel<'_> {
         Ok(())
     }
 
-    /// Touches every page of a range.
+    /// Touches every page of a range. O(pages × levels), or their faults.
     ///
     /// # Errors
     /// As [`touch`](Self::touch), at the first page that fails.

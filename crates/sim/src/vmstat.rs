@@ -76,6 +76,7 @@ impl Counts {
 
 impl Kernel<'_> {
     /// `/proc/vmstat`: the lines that this machine has figures for, with Linux's names.
+    /// O(processes + zones).
     #[must_use]
     pub fn vmstat(&self) -> String {
         let sum = |of: fn(&heapwise_vm::Rss) -> u64| -> u64 {
@@ -105,7 +106,7 @@ impl Kernel<'_> {
         text
     }
 
-    /// `/proc/meminfo`, the lines that this machine has figures for.
+    /// `/proc/meminfo`, the lines that this machine has figures for. O(processes + zones).
     #[must_use]
     pub fn meminfo(&self) -> String {
         let anon: u64 = self.processes.values().map(|process| process.mm.rss().anon).sum();
@@ -126,31 +127,31 @@ impl Kernel<'_> {
         text
     }
 
-    /// `/proc/buddyinfo`.
+    /// `/proc/buddyinfo`. O(zones × orders).
     #[must_use]
     pub fn buddyinfo(&self) -> String {
         self.shared.pages.zones(|zones| BuddyInfo(zones).to_string())
     }
 
-    /// `/proc/pagetypeinfo`.
+    /// `/proc/pagetypeinfo`. O(zones × orders).
     #[must_use]
     pub fn pagetypeinfo(&self) -> String {
         self.shared.pages.zones(|zones| PageTypeInfo(zones).to_string())
     }
 
-    /// `/proc/slabinfo`.
+    /// `/proc/slabinfo`. O(caches).
     #[must_use]
     pub fn slabinfo(&self) -> String {
         self.objects.slabs(|slabs| SlabInfo(slabs).to_string())
     }
 
-    /// Free blocks of each order, in all zones.
+    /// Free blocks of each order, in all zones. O(zones × orders).
     #[must_use]
     pub fn free_blocks(&self) -> [u32; heapwise_pages::ORDERS] {
         self.shared.blocks()
     }
 
-    /// `/proc/PID/maps`; empty for nobody.
+    /// `/proc/PID/maps`; empty for nobody. O(VMAs).
     #[must_use]
     pub fn maps(&self, pid: Pid) -> String {
         self.processes.get(&pid).map_or_else(String::new, |process| {
@@ -158,7 +159,7 @@ impl Kernel<'_> {
         })
     }
 
-    /// `/proc/PID/smaps`; empty for nobody.
+    /// `/proc/PID/smaps`; empty for nobody. O(VMAs + pages).
     #[must_use]
     pub fn smaps(&self, pid: Pid) -> String {
         self.processes.get(&pid).map_or_else(String::new, |process| {
@@ -167,7 +168,7 @@ impl Kernel<'_> {
         })
     }
 
-    /// All processes, a line each, sizes in kB.
+    /// All processes, a line each, sizes in kB. O(processes).
     #[must_use]
     pub fn process_table(&self) -> String {
         let mut text = String::from("  PID  PPID GROUP     SIZE      RSS  ADJ NAME\n");
@@ -188,7 +189,7 @@ impl Kernel<'_> {
         text
     }
 
-    /// The memory lines of `/proc/PID/status`; empty for nobody.
+    /// The memory lines of `/proc/PID/status`; empty for nobody. O(1).
     #[must_use]
     pub fn status(&self, pid: Pid) -> String {
         self.processes
@@ -197,6 +198,7 @@ impl Kernel<'_> {
     }
 
     /// Whether every frame is where somebody knows it: free, or in use and counted.
+    /// O(frames + VMAs + pages).
     ///
     /// # Errors
     /// What does not add up.

@@ -47,7 +47,7 @@ pub struct Window {
 
 impl Window {
     /// Reserves one, at the first free place: a program alone gets the same addresses
-    /// each time.
+    /// each time. O(1).
     ///
     /// # Errors
     /// The host has no such address space.
@@ -82,6 +82,7 @@ impl Window {
     }
 
     /// Shows this address space from now on; forgets the one before.
+    /// One system call of the host.
     pub fn show(&self, owner: u32) {
         if self.owner.replace(owner) != owner && self.behind == Behind::Frames {
             self.nothing(self.span());
@@ -95,7 +96,7 @@ impl Window {
         self.owner.get() == owner
     }
 
-    /// Maps a frame.
+    /// Maps a frame. One system call of the host.
     ///
     /// # Panics
     /// If the host refuses.
@@ -117,7 +118,7 @@ impl Window {
         self.mapped.set(self.mapped.get() + 1);
     }
 
-    /// Forgets a range (live backing).
+    /// Forgets a range (live backing). One system call of the host.
     pub fn forget(&self, span: Span) {
         let span = span.clip(self.span());
         if self.behind == Behind::Frames && !span.is_empty() {
@@ -125,7 +126,7 @@ impl Window {
         }
     }
 
-    /// Makes a range memory, or nothing (fast backing).
+    /// Makes a range memory, or nothing (fast backing). One system call of the host.
     ///
     /// # Panics
     /// If the host refuses.
@@ -142,6 +143,7 @@ impl Window {
     }
 
     /// Takes a range's memory away: closed, and zeros when opened again (fast backing).
+    /// One system call of the host.
     pub fn close(&self, span: Span) {
         let span = span.clip(self.span());
         if !span.is_empty() {
@@ -150,6 +152,7 @@ impl Window {
     }
 
     /// Zeros an open range by giving its pages back (fast backing).
+    /// One system call of the host.
     ///
     /// # Panics
     /// If the host refuses.
@@ -165,6 +168,7 @@ impl Window {
     }
 
     /// Moves the memory of a range (fast backing); what it leaves is closed.
+    /// One system call of the host.
     ///
     /// # Panics
     /// If the host refuses.
@@ -178,6 +182,7 @@ impl Window {
     }
 
     /// Pages of a range with host memory behind them, from the lowest up (fast backing).
+    /// O(pages).
     #[must_use]
     pub fn touched(&self, span: Span) -> Vec<VirtAddr> {
         let pages = span.pages() as usize;

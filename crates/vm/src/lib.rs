@@ -10,6 +10,7 @@
 //! No heap of its own: VMAs and page tables live in slices that the caller lends, frames
 //! come from a trait that the pages crate's buddy serves. Nothing panics when one of them
 //! runs out; each refusal has its own cause and Linux's number. Start from [`Mm`].
+//! A function whose documentation names no cost takes constant time.
 #![no_std]
 #![forbid(unsafe_code)]
 

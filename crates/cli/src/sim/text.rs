@@ -70,7 +70,7 @@ pub fn workload(out: &mut impl Write, kind: &str, after: &Afterwards) -> io::Res
     let rate = (after.steps as f64 / after.took_s.max(1e-9)) as u64;
     writeln!(
         out,
-        "{kind}: {} steps, {} of simulated time, {} steps a second here",
+        "{kind}: {} steps, {} of simulated time, {} steps a second of this processor",
         count(after.steps),
         duration(after.time_ns),
         count(rate)

@@ -298,12 +298,12 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
         });
     }
 
-    /// Objects of a cache that are out, those in fronts too. O(1).
+    /// Objects of a cache that are out, those in fronts too. O(1). [`SlabError::NoSuchCache`].
     pub fn in_use(&self, id: CacheId) -> Result<u32, SlabError> {
         self.lock.with(|slabs| Ok(slabs.cache(id.index, id.serial)?.used))
     }
 
-    /// The bytes of a cache's objects that may be used. O(1).
+    /// The bytes of a cache's objects that may be used. O(1). [`SlabError::NoSuchCache`].
     pub fn object_size(&self, id: CacheId) -> Result<u32, SlabError> {
         self.lock.with(|slabs| Ok(slabs.cache(id.index, id.serial)?.shape.object_size))
     }

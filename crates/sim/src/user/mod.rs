@@ -52,7 +52,7 @@ fn boxed<'k, 'm>(os: SimOs<'k, 'm>) -> Box<Allocator<SimOs<'k, 'm>>> {
 }
 
 impl<'k, 'm> User<'k, 'm> {
-    /// Runs a program of so many threads in a process that shows in the window.
+    /// Runs a program of so many threads in a process that shows in the window. O(threads).
     ///
     /// # Panics
     /// If the machine has no window, or another process shows in it.
@@ -98,6 +98,7 @@ impl<'k, 'm> User<'k, 'm> {
     }
 
     /// `malloc`, as a program calls it: the fast path, then the other. 0 is null.
+    /// O(1) on the fast path, as the allocator else.
     pub fn malloc(&self, thread: usize, request: usize) -> usize {
         let cache = self.cache(thread);
         // SAFETY: the slot holds a cache, this thread's if it is open.
@@ -107,22 +108,22 @@ impl<'k, 'm> User<'k, 'm> {
         }
     }
 
-    /// `calloc`.
+    /// `calloc`. As malloc, plus O(bytes).
     pub fn calloc(&self, thread: usize, count: usize, each: usize) -> usize {
         self.alloc.calloc(self.slot(thread), count, each)
     }
 
-    /// `realloc`.
+    /// `realloc`. As malloc, plus O(bytes) when it moves.
     pub fn realloc(&self, thread: usize, pointer: usize, request: usize) -> usize {
         self.alloc.realloc(self.slot(thread), pointer, request)
     }
 
-    /// `memalign`.
+    /// `memalign`. As malloc behind the fast path.
     pub fn memalign(&self, thread: usize, align: usize, request: usize) -> usize {
         self.alloc.memalign(self.slot(thread), align, request)
     }
 
-    /// `free`.
+    /// `free`. O(1) on the fast path, as the allocator else.
     pub fn free(&self, thread: usize, pointer: usize) {
         let cache = self.cache(thread);
         // SAFETY: the slot holds a cache, this thread's if it is open; a pointer that is
@@ -134,7 +135,7 @@ impl<'k, 'm> User<'k, 'm> {
         }
     }
 
-    /// A thread ends: what its cache has goes back.
+    /// A thread ends: what its cache has goes back. O(chunks in the cache).
     pub fn end_thread(&self, thread: usize) {
         self.alloc.detach(self.slot(thread));
     }
@@ -146,7 +147,7 @@ impl<'k, 'm> User<'k, 'm> {
         thread.id.set(self.next_id.replace(self.next_id.get() + 1));
     }
 
-    /// `malloc_trim`: whether anything went back.
+    /// `malloc_trim`: whether anything went back. O(free chunks).
     pub fn trim(&self, thread: usize, pad: usize) -> bool {
         self.alloc.trim(self.slot(thread), pad)
     }
@@ -161,7 +162,7 @@ impl<'k, 'm> User<'k, 'm> {
         }
     }
 
-    /// Writes `byte` to every page of a block, at its first byte there.
+    /// Writes `byte` to every page of a block, at its first byte there. O(pages).
     pub fn touch(&self, pointer: usize, bytes: usize, byte: u8) {
         let mut at = pointer;
         while at < pointer + bytes {
@@ -193,6 +194,7 @@ impl<'k, 'm> User<'k, 'm> {
 
     /// Fast backing: tells the kernel which pages the program has touched since, as if
     /// it had faulted on each now, from the lowest up. Live backing: nothing to do.
+    /// O(pages of the process).
     ///
     /// # Errors
     /// How one of these faults ended the program.
