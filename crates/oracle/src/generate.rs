@@ -75,6 +75,7 @@ impl Generator {
             | Op::Limit(..)
             | Op::Memfd(..)
             | Op::File(..)
+            | Op::Truncate(..)
             | Op::Fork
             | Op::Look
             | Op::Smaps => true,
@@ -107,7 +108,10 @@ impl Generator {
                 Op::Write(self.word(ours), value)
             }
             96 => self.limit(),
-            97 if !self.forked => Op::Memfd(self.rng.below(3), 1 + self.rng.below(24)),
+            97 if !self.forked && self.rng.one_in(2) => {
+                Op::Memfd(self.rng.below(3), 1 + self.rng.below(24))
+            }
+            97 => Op::Truncate(self.rng.below(3), self.rng.below(24)),
             98..=99 if self.forks && !self.forked => Op::Fork,
             _ => Op::Write(self.word(ours), 1),
         }

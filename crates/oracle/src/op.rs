@@ -57,6 +57,8 @@ pub enum Op {
     /// Makes a regular file in `/tmp`, under the same numbers, of so many pages of zeros that
     /// are all in the page cache.
     File(u64, u64),
+    /// `ftruncate` of the file of this number to so many pages.
+    Truncate(u64, u64),
     /// Forks; the steps of the other one follow.
     Fork,
     /// Reads `/proc/self/maps` and `status`, and nothing else.
@@ -98,6 +100,7 @@ impl Step {
             Op::Limit(which, bytes) => (8, [which, bytes, 0, 0, 0, 0]),
             Op::Memfd(nth, pages) => (9, [nth, pages, 0, 0, 0, 0]),
             Op::File(nth, pages) => (13, [nth, pages, 0, 0, 0, 0]),
+            Op::Truncate(nth, pages) => (14, [nth, pages, 0, 0, 0, 0]),
             Op::Fork => (10, [0; 6]),
             Op::Look => (11, [0; 6]),
             Op::Smaps => (12, [0; 6]),
@@ -124,6 +127,7 @@ impl Step {
             11 => Op::Look,
             12 => Op::Smaps,
             13 => Op::File(a, b),
+            14 => Op::Truncate(a, b),
             _ => return None,
         };
         Some(Self { who: who & 1, op, blind: who & 1 << 8 != 0 })

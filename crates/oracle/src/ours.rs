@@ -340,6 +340,15 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
             self.memfds.insert(nth % 8, file);
             return 0;
         }
+        if let Op::Truncate(nth, pages) = step.op {
+            let Some(file) = self.memfds.get(&nth).copied() else { return -9 };
+            self.files.truncate(file, pages, &mut self.frames);
+            let (mut env, spaces) = self.env_and_spaces();
+            for mm in spaces {
+                mm.unmap_file_from(&mut env, file, pages);
+            }
+            return 0;
+        }
         let table = SoftTable::new(self.arena);
         let file = |memfds: &HashMap<u64, FileId>, nth: u64| memfds.get(&nth).copied();
         let source = match step.op {
@@ -404,7 +413,7 @@ impl<'l, 'a> Ours<'_, 'l, 'a> {
                 Err(error) => errno(error),
             },
             Op::Look | Op::Smaps | Op::Read(_) | Op::Write(..) => 0,
-            Op::Memfd(..) | Op::File(..) => 0,
+            Op::Memfd(..) | Op::File(..) | Op::Truncate(..) => 0,
         }
     }
 

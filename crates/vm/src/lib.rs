@@ -40,6 +40,7 @@ mod soft;
 mod stack;
 mod table;
 mod tree;
+mod truncate;
 mod vma;
 mod vmalloc;
 

@@ -79,6 +79,21 @@ impl<'s, 'l, 'm, L: Lock<TableArena<'m>>> Shmem<'s, 'l, 'm, L> {
         }
     }
 
+    /// Gives an object another length in pages: `ftruncate`. What lies behind the end goes, if
+    /// nothing maps it; where it is mapped, [`Mm::unmap_file_from`](crate::Mm::unmap_file_from)
+    /// is due next. What is new reads as zeros. False if there is no such object.
+    /// O(pages that go).
+    pub fn truncate(&mut self, file: FileId, pages: u64, frames: &mut dyn Frames) -> bool {
+        let Some(object) = self.object_mut(file) else { return false };
+        object.pages = pages;
+        let behind = Span::new(place(pages), VirtAddr::new(u64::MAX));
+        while let Some((page, entry)) = object.index.first(behind) {
+            let _ = object.index.clear(page);
+            frames.release(entry.pfn);
+        }
+        true
+    }
+
     /// Objects that exist. O(slots).
     pub fn objects(&self) -> usize {
         self.slots.iter().filter(|slot| slot.object.is_some()).count()

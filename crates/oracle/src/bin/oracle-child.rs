@@ -249,6 +249,11 @@ fn run(op: Op) -> i64 {
             unsafe { MEMFDS[nth as usize % 8] = file };
             call!(NR_FTRUNCATE, file, pages * 4096)
         }
+        Op::Truncate(nth, pages) => {
+            // SAFETY: one thread.
+            let file = unsafe { MEMFDS.get(nth as usize).copied().unwrap_or(-1) };
+            call!(NR_FTRUNCATE, file, pages * 4096)
+        }
         Op::File(nth, pages) => regular_file(nth as usize % 8, pages),
         Op::Fork | Op::Look | Op::Smaps => 0,
     };

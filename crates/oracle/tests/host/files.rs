@@ -39,6 +39,50 @@ fn one_memfd_mapped_shared_and_private() {
     assert_eq!(results[9], signal_result(7, 2));
 }
 
+/// A file cut short under its mappings: what is behind its end goes from both processes,
+/// private copies too, and comes back as zeros when it grows again.
+#[test]
+fn truncated_under_its_mappings() {
+    if !has_oracle() {
+        return;
+    }
+    let (shared, private) = (AREA, AREA + 64 * PAGE);
+    let of = |who, op| Step { who, op, blind: false };
+    let mut script = steps(&[
+        Op::Memfd(0, 20),
+        map_file(shared, 16, RW, 0x11, 4),
+        map_file(private, 24, RW, 0x12, 0),
+        Op::Madvise(shared, 16 * PAGE, 23),
+        Op::Write(shared + 6 * PAGE, 11),
+        Op::Write(private + 2 * PAGE, 12),
+        Op::Write(private + 15 * PAGE, 13),
+        Op::Fork,
+        Op::Write(private + 16 * PAGE, 14),
+    ]);
+    script.push(of(1, Op::Write(private + 15 * PAGE, 15)));
+    script.extend(steps(&[
+        Op::Truncate(0, 9),
+        Op::Read(shared + 5 * PAGE),
+        Op::Write(shared + 4 * PAGE, 16),
+        Op::Read(private + 2 * PAGE),
+        Op::Read(private + 15 * PAGE),
+    ]));
+    script.push(of(1, Op::Read(private + 15 * PAGE)));
+    script.push(of(1, Op::Read(private + 2 * PAGE)));
+    script.extend(steps(&[
+        Op::Truncate(0, 20),
+        Op::Read(shared + 6 * PAGE),
+        Op::Read(private + 15 * PAGE),
+        Op::Truncate(0, 0),
+        Op::Truncate(5, 1),
+        Op::Read(private),
+    ]));
+    let results = agree(STACK, &script);
+    let bus = signal_result(7, 2);
+    assert_eq!(results[11..17], [bus, 0, 12, bus, bus, 12]);
+    assert_eq!(results[18..], [0, 0, 0, -9, bus]);
+}
+
 /// Whether files in `/tmp` are regular, on a disk's file system: on tmpfs they are shared memory.
 fn tmp_is_on_a_disk() -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
