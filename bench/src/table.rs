@@ -132,18 +132,35 @@ fn idle(text: &mut String, results: &Results) {
 }
 
 /// Of the jobs that ran with one thread and with two: the same work in less time.
+///
+/// By CPU time too, twice the one thread's over that of both: what the threads cost each
+/// other, whatever else ran on the machine.
 fn scaling(text: &mut String, results: &Results) {
-    let least = |job: &str, peer: &String| {
-        let wall = results.cell(job, peer)?.figure(|s| s.usage.wall_seconds)?;
-        (wall.min > 0.0).then_some(wall.min)
+    let wall = |job: &str, peer: &str| {
+        Some(results.cell(job, peer)?.figure(|s| s.usage.wall_seconds)?.min)
     };
+    let cpu = |job: &str, peer: &str| results.median(job, peer, Figure::Cpu);
+    scaling_by(text, results, "least wall time of each; the control allocates nothing", 1.0, wall);
+    scaling_by(text, results, "by CPU time: 2 if the threads cost each other nothing", 2.0, cpu);
+}
+
+/// One such table: one thread's seconds over those of two, times `factor`.
+fn scaling_by(
+    text: &mut String,
+    results: &Results,
+    how: &str,
+    factor: f64,
+    seconds: impl Fn(&str, &str) -> Option<f64>,
+) {
+    let above_zero = |job: &str, peer: &str| seconds(job, peer).filter(|&s| s > 0.0);
     let rows: Vec<Vec<String>> = results
         .jobs
         .iter()
         .filter_map(|(job, _)| {
             let name = job.strip_suffix("/1")?;
             let two = format!("{name}/2");
-            let ratio = |peer| Some(least(job, peer)? / least(&two, peer)?);
+            let ratio =
+                |peer: &String| Some(factor * above_zero(job, peer)? / above_zero(&two, peer)?);
             let ratios: Vec<Option<f64>> = results.peers.iter().map(ratio).collect();
             ratios.iter().any(Option::is_some).then(|| {
                 [name.to_owned()].into_iter().chain(ratios.into_iter().map(ratio_text)).collect()
@@ -151,7 +168,7 @@ fn scaling(text: &mut String, results: &Results) {
         })
         .collect();
     if !rows.is_empty() {
-        text.push_str("## Throughput of two threads over one (least wall time of each; the control allocates nothing)\n\n");
+        let _ = writeln!(text, "## Throughput of two threads over one ({how})\n");
         table(text, &heads("job", results.peers.iter().cloned()), &rows);
     }
 }
