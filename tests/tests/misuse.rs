@@ -52,6 +52,8 @@ misuse! {
     double_free_trimmed_top
     double_free_two_live_threads
     double_free_two_threads
+    double_free_waiting
+    double_free_waiting_handed_out
     double_free_written_over
     free_16
     free_4096

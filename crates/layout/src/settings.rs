@@ -26,7 +26,8 @@ pub enum Setting {
     PurgeHelper,
     CacheBytes,
     HugeGrowth,
+    FreeWait,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = Setting::HugeGrowth as usize + 1;
+pub const SETTINGS: usize = Setting::FreeWait as usize + 1;

@@ -14,12 +14,13 @@
 
 use crate::bins::{BINMAP_WORDS, BINS, FASTBINS};
 use crate::control::Control;
+use crate::header::ALIGNMENT;
 use crate::size::CACHE_BINS;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -170,6 +171,46 @@ const _: () = assert!(core::mem::size_of::<HeapHint>() == 32);
 /// Number of hints of a cache, direct-mapped by the address's multiple of [`HEAP_RESERVE`].
 pub const HINTS: usize = 8;
 
+/// Frees of a thread that wait for the header of their chunk, at most.
+pub const WAITING: usize = 16;
+/// In [`Waiting::units`]: nothing waits here.
+pub const NOT_WAITING: u32 = u32::MAX;
+/// Counters of large live chunks.
+pub const LARGE_COUNTERS: usize = 64;
+/// Pages remembered among those that freed chunks lay in.
+pub const SEEN_PAGES: usize = 64;
+
+/// Frees that wait for the headers of their chunks. Until then these read as live.
+#[repr(C, align(64))]
+pub struct Waiting {
+    /// The chunks: (user pointer − [`Cache::range_lo`]) / 16, else [`NOT_WAITING`].
+    pub units: [Cell<u32>; WAITING],
+    /// How many live chunks of more than `MEDIUM_MAX_CHUNK` bytes have a user pointer
+    /// whose bits 4 to 9 are the index, at least: their frees do not wait.
+    pub large: [Cell<u8>; LARGE_COUNTERS],
+    /// Pages of chunks that waited lately, by their lowest bits.
+    pub seen: [Cell<u16>; SEEN_PAGES],
+    /// Frees wait while this is not 0; looks that find them warm take from it.
+    pub patience: Cell<u32>,
+    /// Calls behind the fast paths until it is tried whether waiting pays.
+    pub pause: Cell<u32>,
+    /// What `pause` will begin with the next time, at least.
+    pub next_pause: Cell<u32>,
+}
+
+impl Waiting {
+    const fn new() -> Self {
+        Self {
+            units: [const { Cell::new(NOT_WAITING) }; WAITING],
+            large: [const { Cell::new(0) }; LARGE_COUNTERS],
+            seen: [const { Cell::new(0) }; SEEN_PAGES],
+            patience: Cell::new(0),
+            pause: Cell::new(1),
+            next_pause: Cell::new(0),
+        }
+    }
+}
+
 /// [`Cache::mode`]: the cache that a thread has before its first call. Shared, never written.
 pub const MODE_UNATTACHED: u32 = 0;
 /// [`Cache::mode`]: the arena is this thread's alone; the fast paths work.
@@ -193,6 +234,14 @@ pub struct Cache {
     pub range_span: AtomicUsize,
     /// Requests below this may be served by the malloc fast path; 0 closes it.
     pub limit: AtomicUsize,
+    /// `range_span` also where that is 0 because frees wait: for the paths behind the first.
+    pub open_span: AtomicUsize,
+    /// Where frees wait: how far, in units of 16 bytes; 0 where they do not.
+    pub wait_span: AtomicUsize,
+    /// Where frees wait: as `limit`; 0 where they do not.
+    pub wait_limit: AtomicUsize,
+    /// Place in `waiting.units` of the next free that waits.
+    pub wait_at: Cell<usize>,
     /// `MODE_*`.
     pub mode: AtomicU32,
     /// Kernel thread id of the owner.
@@ -223,6 +272,8 @@ pub struct Cache {
     pub countdown: Cell<i64>,
     /// State of the generator that draws them; 0 before the first.
     pub sample_seed: Cell<u64>,
+    /// Frees that wait.
+    pub waiting: Waiting,
     /// Bit set: the foreign bin has an arena.
     pub foreign_map: [Cell<u64>; FOREIGN_BINS / 64],
     /// Heaps whose chunks the thread frees, besides the arena's newest.
@@ -242,6 +293,13 @@ const _: () = assert!(core::mem::offset_of!(ArenaState, bins) % 16 == 0);
 const _: () = assert!(core::mem::size_of::<HeapInfo>() == 64);
 
 impl Cache {
+    /// User pointers of the chunks whose frees wait.
+    pub fn waiting_pointers(&self) -> impl Iterator<Item = usize> {
+        let lo = self.range_lo.load(core::sync::atomic::Ordering::Relaxed);
+        let units = self.waiting.units.iter().map(Cell::get);
+        units.filter(|&unit| unit != NOT_WAITING).map(move |unit| lo + unit as usize * ALIGNMENT)
+    }
+
     /// A closed cache without an arena.
     #[must_use]
     pub const fn new(mode: u32) -> Self {
@@ -249,6 +307,10 @@ impl Cache {
             range_lo: AtomicUsize::new(0),
             range_span: AtomicUsize::new(0),
             limit: AtomicUsize::new(0),
+            open_span: AtomicUsize::new(0),
+            wait_span: AtomicUsize::new(0),
+            wait_limit: AtomicUsize::new(0),
+            wait_at: Cell::new(0),
             mode: AtomicU32::new(mode),
             tid: AtomicU32::new(0),
             arena: Cell::new(0),
@@ -264,6 +326,7 @@ impl Cache {
             sampling: Cell::new(0),
             countdown: Cell::new(0),
             sample_seed: Cell::new(0),
+            waiting: Waiting::new(),
             foreign_map: [const { Cell::new(0) }; FOREIGN_BINS / 64],
             hints: [const {
                 HeapHint {

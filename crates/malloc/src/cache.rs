@@ -9,9 +9,10 @@
 use crate::arena::Held;
 use crate::chunk::{Chunk, at};
 use crate::os::Os;
+use crate::waiting::waits;
 use core::sync::atomic::{
     AtomicUsize,
-    Ordering::{Relaxed, Release},
+    Ordering::{Relaxed, Release, SeqCst},
     compiler_fence,
 };
 use heapwise_layout::header::{
@@ -107,17 +108,26 @@ const ALIGNED_LOOKS: usize = 16;
 /// # Safety
 /// As [`pop`].
 pub unsafe fn pop_aligned(bin: &CacheBin, align: usize, exclusive: bool) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { if bring_aligned(bin, align) { pop(bin, exclusive) } else { 0 } }
+}
+
+/// Brings a chunk whose user pointer is a multiple of `align` to the front of its list; false if
+/// there is none among the first few.
+///
+/// # Safety
+/// As [`pop`].
+unsafe fn bring_aligned(bin: &CacheBin, align: usize) -> bool {
     let mut before = 0;
     let mut pointer = bin.head.get();
     for _ in 0..ALIGNED_LOOKS {
         if pointer == 0 {
-            return 0;
+            return false;
         }
         // SAFETY: in the list, so a chunk in transit that is this thread's alone.
         let next = unsafe { at::<usize>(pointer).read() };
         if pointer.is_multiple_of(align) {
             if before != 0 {
-                // To the front, so that it can be popped.
                 // SAFETY: as above, for both.
                 unsafe {
                     at::<usize>(before).write(next);
@@ -125,13 +135,12 @@ pub unsafe fn pop_aligned(bin: &CacheBin, align: usize, exclusive: bool) -> usiz
                 }
                 bin.head.set(pointer);
             }
-            // SAFETY: the caller's promise.
-            return unsafe { pop(bin, exclusive) };
+            return true;
         }
         before = pointer;
         pointer = next;
     }
-    0
+    false
 }
 
 /// Takes a chunk back whose tag has been cleared; true if the bin overflows.
@@ -152,7 +161,7 @@ pub unsafe fn push(bin: &CacheBin, pointer: usize) -> bool {
 /// A word that a helper may clear meanwhile, in one load that the compiler may
 /// fold into the comparison (it does not do so with atomic ones).
 #[inline(always)]
-fn look(word: &AtomicUsize) -> usize {
+pub(crate) fn look(word: &AtomicUsize) -> usize {
     // SAFETY: an aligned word: the processor loads it whole, and either value,
     // the one before or the one after the helper's store, is right (see `threads`).
     unsafe { word.as_ptr().read_volatile() }
@@ -190,9 +199,33 @@ pub unsafe fn malloc_fast(cache: *const Cache, request: usize) -> usize {
 /// The cache is the calling thread's, and open.
 #[inline(always)]
 pub(crate) unsafe fn pop_small(cache: &Cache, request: usize) -> usize {
+    // SAFETY: the caller's promise.
+    unsafe { pop(small_bin(cache, request), true) }
+}
+
+/// The bin of a request of at most `SMALL_MAX_REQUEST`.
+///
+/// # Safety
+/// The request is no larger.
+#[inline(always)]
+pub(crate) unsafe fn small_bin(cache: &Cache, request: usize) -> &CacheBin {
     let size = (request.max(24) + 23) & !15;
-    // SAFETY: size ≤ SMALL_MAX_CHUNK, so the bin exists; an open cache is this thread's.
-    unsafe { pop(bin_at(cache, size), true) }
+    // SAFETY: size ≤ SMALL_MAX_CHUNK, so the bin exists.
+    unsafe { bin_at(cache, size) }
+}
+
+/// [`pop`], of an exclusive arena where frees may wait; 0 also if one waits for the chunk that
+/// would come: it is freed twice, and the slow path says so.
+///
+/// # Safety
+/// As [`pop`].
+#[inline(always)]
+pub(crate) unsafe fn pop_unless_waiting(cache: &Cache, bin: &CacheBin) -> usize {
+    if waits(cache, bin.head.get()) {
+        return 0;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { pop(bin, true) }
 }
 
 /// What the free fast path leaves to do.
@@ -225,6 +258,13 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
     unsafe { small_home(cache, pointer).take(pointer) }
 }
 
+/// Whether a cache that is closed because every call is seen is the calling thread's, and nothing
+/// waits in it.
+#[inline(always)]
+pub(crate) fn is_closed_mine(cache: &Cache) -> bool {
+    cache.mode.load(Relaxed) == MODE_OPEN && cache.waiting.patience.get() == 0
+}
+
 /// malloc as its fast paths would do it, of a cache that is closed because every call is recorded:
 /// the user pointer, or 0 for the slow path.
 ///
@@ -236,7 +276,7 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
 pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request > MEDIUM_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
+    if request > MEDIUM_MAX_REQUEST || !is_closed_mine(cache) {
         return 0;
     }
     // SAFETY: the mode says that the cache is this thread's, and its arena too.
@@ -257,7 +297,7 @@ pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
 pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request > MEDIUM_MAX_REQUEST || cache.mode.load(Relaxed) != MODE_OPEN {
+    if request > MEDIUM_MAX_REQUEST || !is_closed_mine(cache) {
         return 0;
     }
     // SAFETY: as in `malloc_closed`.
@@ -273,7 +313,7 @@ pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize)
 pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn() -> bool) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if cache.mode.load(Relaxed) != MODE_OPEN {
+    if !is_closed_mine(cache) {
         return Freed::Not;
     }
     // SAFETY: an open cache holds the address of its arena, that of its newest heap; both live
@@ -302,7 +342,7 @@ pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn()
 }
 
 /// Where a chunk would go if it is live.
-struct Home<'a> {
+pub(crate) struct Home<'a> {
     bin: &'a CacheBin,
     /// Its header against that of a live chunk of the bin: 0 or P if it is one.
     flag: u64,
@@ -311,7 +351,7 @@ struct Home<'a> {
 
 impl Home<'_> {
     #[inline(always)]
-    fn fits(&self) -> bool {
+    pub(crate) fn fits(&self) -> bool {
         self.flag <= 1
     }
 
@@ -320,7 +360,7 @@ impl Home<'_> {
     /// # Safety
     /// The home is what [`small_home`] or [`medium_home`] said of `pointer`.
     #[inline(always)]
-    unsafe fn take(self, pointer: usize) -> Freed {
+    pub(crate) unsafe fn take(self, pointer: usize) -> Freed {
         if !self.fits() {
             return Freed::Not;
         }
@@ -337,7 +377,7 @@ impl Home<'_> {
 /// # Safety
 /// `pointer` lies behind the first header of the newest heap of the calling thread's own arena.
 #[inline(always)]
-unsafe fn small_home(cache: &Cache, pointer: usize) -> Home<'_> {
+pub(crate) unsafe fn small_home(cache: &Cache, pointer: usize) -> Home<'_> {
     // SAFETY: the range is mapped and starts behind the first header.
     let header = unsafe { Chunk::of(pointer).wild_header() }.0;
     let size = one_register(header as usize & BIN_MASK);
@@ -353,7 +393,29 @@ unsafe fn small_home(cache: &Cache, pointer: usize) -> Home<'_> {
 #[inline(always)]
 pub unsafe fn is_open(cache: *const Cache) -> bool {
     // SAFETY: a cache, by contract.
-    look(unsafe { &(*cache).limit }) != 0
+    open_limit(unsafe { &*cache }) != 0
+}
+
+/// Requests below this may be served by the fast paths, also where frees wait.
+#[inline(always)]
+fn open_limit(cache: &Cache) -> usize {
+    look(&cache.limit) | look(&cache.wait_limit)
+}
+
+/// Whether `pointer` lies in the arena's current heap and its header may be read without a
+/// lock, also where frees wait.
+#[inline(always)]
+fn in_open_range(cache: &Cache, pointer: usize) -> bool {
+    pointer.wrapping_sub(look(&cache.range_lo)) < look(&cache.open_span)
+}
+
+/// Closes a cache for the fast paths.
+pub fn close(cache: &Cache) {
+    cache.range_span.store(0, SeqCst);
+    cache.limit.store(0, SeqCst);
+    cache.open_span.store(0, SeqCst);
+    cache.wait_span.store(0, SeqCst);
+    cache.wait_limit.store(0, SeqCst);
 }
 
 /// What became of a small block that was to change its size.
@@ -376,8 +438,9 @@ pub enum Resized {
 pub unsafe fn realloc_fast(cache: *const Cache, pointer: usize, request: usize) -> Resized {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request.wrapping_sub(1) >= look(&cache.limit).saturating_sub(1)
-        || pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
+    if request.wrapping_sub(1) >= open_limit(cache).saturating_sub(1)
+        || !in_open_range(cache, pointer)
+        || waits(cache, pointer)
     {
         return Resized::Not;
     }
@@ -429,7 +492,7 @@ unsafe fn resize_small(cache: &Cache, pointer: usize, request: usize, may_move: 
         return Resized::Not;
     }
     // SAFETY: as for malloc; the limit is right below the small sizes' end.
-    let new = unsafe { pop_small(cache, request) };
+    let new = unsafe { pop_unless_waiting(cache, bin_at(cache, size)) };
     if new == 0 {
         return Resized::Not;
     }
@@ -459,12 +522,12 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
     let small = SMALL_MAX_REQUEST + 1;
-    if look(&cache.limit) == 0 || request.wrapping_sub(small) > MEDIUM_MAX_REQUEST - small {
+    if open_limit(cache) == 0 || request.wrapping_sub(small) > MEDIUM_MAX_REQUEST - small {
         return 0;
     }
     let size = (request + 23) & !15;
     // SAFETY: an open cache is this thread's, and its arena too.
-    unsafe { pop(&cache.bins[medium_bin(size)], true) }
+    unsafe { pop_unless_waiting(cache, &cache.bins[medium_bin(size)]) }
 }
 
 /// An aligned request without a lock: the user pointer, or 0 for the slow path.
@@ -475,11 +538,12 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
 pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if look(&cache.limit) == 0 || request > MEDIUM_MAX_REQUEST {
+    if open_limit(cache) == 0 || request > MEDIUM_MAX_REQUEST {
         return 0;
     }
+    let bin = class_bin(cache, request);
     // SAFETY: as above.
-    unsafe { pop_aligned(class_bin(cache, request), align, true) }
+    unsafe { if bring_aligned(bin, align) { pop_unless_waiting(cache, bin) } else { 0 } }
 }
 
 /// The bin of a request of at most `MEDIUM_MAX_REQUEST`.
@@ -500,11 +564,18 @@ fn class_bin(cache: &Cache, request: usize) -> &CacheBin {
 pub unsafe fn free_medium(cache: *const Cache, pointer: usize) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span) {
+    if !in_open_range(cache, pointer) {
         return Freed::Not;
     }
     // SAFETY: the pointer lies in the current heap of this thread's own arena.
-    unsafe { medium_home(cache, pointer).take(pointer) }
+    unsafe {
+        let mut home = medium_home(cache, pointer);
+        if !home.fits() && look(&cache.range_span) == 0 {
+            // A small chunk where frees wait, but not this one.
+            home = small_home(cache, pointer);
+        }
+        home.take(pointer)
+    }
 }
 
 /// The home of a medium chunk. One that is the last before the top has none.
@@ -512,7 +583,7 @@ pub unsafe fn free_medium(cache: *const Cache, pointer: usize) -> Freed {
 /// # Safety
 /// As [`small_home`].
 #[inline(always)]
-unsafe fn medium_home(cache: &Cache, pointer: usize) -> Home<'_> {
+pub(crate) unsafe fn medium_home(cache: &Cache, pointer: usize) -> Home<'_> {
     let none = Home { bin: &cache.bins[0], flag: u64::MAX, size: 0 };
     if !pointer.is_multiple_of(ALIGNMENT) {
         return none;
@@ -552,9 +623,10 @@ impl<O: Os> Held<'_, O> {
         if cache.mode.load(Relaxed) != MODE_OPEN {
             return;
         }
-        if cache.counting.get() != 0 {
-            cache.range_span.store(0, Relaxed);
-            cache.limit.store(0, Relaxed);
+        // Of what waits while a profile begins, the thread itself must take care first.
+        let waits = cache.waiting.patience.get() != 0;
+        if cache.counting.get() != 0 || waits && cache.sampling.get() != 0 {
+            close(cache);
             return;
         }
         if let Some(heap) = self.heap() {
@@ -562,10 +634,18 @@ impl<O: Os> Held<'_, O> {
             let span = heap.end.load(Relaxed) - lo;
             // Never a range with the old start and the new length.
             cache.range_span.store(0, Relaxed);
+            cache.open_span.store(0, Relaxed);
+            cache.wait_span.store(0, Relaxed);
             cache.range_lo.store(lo, Relaxed);
-            cache.range_span.store(span, Relaxed);
+            cache.open_span.store(span, Relaxed);
+            if waits {
+                cache.wait_span.store(crate::waiting::units(span), Relaxed);
+            } else {
+                cache.range_span.store(span, Relaxed);
+            }
         }
         let limit = if cache.sampling.get() != 0 { 0 } else { SMALL_MAX_REQUEST + 1 };
-        cache.limit.store(limit, Relaxed);
+        cache.limit.store(if waits { 0 } else { limit }, Relaxed);
+        cache.wait_limit.store(if waits { limit } else { 0 }, Relaxed);
     }
 }

@@ -3,6 +3,7 @@
 //! Each works for every kind of thread (see `threads`). Callers get a user
 //! pointer, 0 where memory ran out; state is then as before the call.
 
+use crate::arena::Held;
 use crate::cache::{self, live_header};
 use crate::chunk::{Chunk, at};
 use crate::cut::Taken;
@@ -141,6 +142,7 @@ impl<O: Os> Allocator<O> {
             held.drain_inbox(None);
             let taken = held.take(size)?;
             held.mark_live(taken.chunk);
+            held.large_comes(taken.chunk.pointer(), size);
             Some(taken)
         };
         if cache.mode.load(Relaxed) != MODE_DEAD {
@@ -246,7 +248,9 @@ impl<O: Os> Allocator<O> {
                 held.demand(cache, index);
             }
             if let Some(taken) = held.take(padded) {
-                return held.cut_aligned(taken.chunk, padded, align, size);
+                let pointer = held.cut_aligned(taken.chunk, padded, align, size);
+                held.large_comes(pointer, size);
+                return pointer;
             }
         }
         self.map_chunk(size, align).unwrap_or_else(|| self.failed(cache))
@@ -263,7 +267,7 @@ impl<O: Os> Allocator<O> {
     }
 
     /// Frees what is not null, uncounted.
-    fn release(&self, cache: &Cache, pointer: usize) {
+    pub(crate) fn release(&self, cache: &Cache, pointer: usize) {
         let epoch = self.heap_epoch();
         match self.locate(pointer) {
             Place::Mapped => {
@@ -354,6 +358,7 @@ impl<O: Os> Allocator<O> {
             self.alive(cache);
             self.note_density(chunk.pointer(), size);
             let held = self.hold(arena);
+            held.large_goes(chunk.pointer(), size);
             held.give(chunk);
             let look = held.settle();
             drop(held);
@@ -365,7 +370,7 @@ impl<O: Os> Allocator<O> {
 
     /// A bin of the thread's cache is over its bound.
     #[cold]
-    fn overflow(&self, cache: &Cache, index: usize) {
+    pub(crate) fn overflow(&self, cache: &Cache, index: usize) {
         if crate::stock::grant(cache, index, self.settings.get(Setting::CacheBytes)) {
             return;
         }
@@ -392,10 +397,10 @@ impl<O: Os> Allocator<O> {
     /// The bin of an overflow that the free fast path reports for `pointer`.
     #[cold]
     pub fn overflow_at(&self, slot: &Slot, pointer: usize) {
-        let cache = &*self.enter(slot);
-        // SAFETY: just pushed, a chunk in this thread's cache (or flushed since,
-        // by whom the cache was lent to, and still in a heap).
+        // Before anything else may move it on, out of the heap at last.
+        // SAFETY: just pushed, a chunk in this thread's cache.
         let size = unsafe { Chunk::of(pointer).header() }.size();
+        let cache = &*self.enter(slot);
         let Some(index) = cache_bin(size) else { return };
         if cache.mode.load(Relaxed) != MODE_DEAD && cache.bins[index].room.get() < 0 {
             self.overflow(cache, index);
@@ -494,6 +499,10 @@ impl<O: Os> Allocator<O> {
         self.alive(cache);
         let held = self.hold(live.arena);
         let done = held.resize(live.chunk, live.size, size);
+        if done {
+            held.large_goes(live.chunk.pointer(), live.size);
+            held.large_comes(live.chunk.pointer(), size);
+        }
         let look = held.settle();
         drop(held);
         if look {
@@ -534,6 +543,31 @@ impl<O: Os> Allocator<O> {
     fn alive(&self, cache: &Cache) {
         if cache.mode.load(Relaxed) != MODE_DEAD {
             cache.activity.store(cache.activity.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+    }
+}
+
+impl<O: Os> Held<'_, O> {
+    /// Frees a chunk of this arena into a cache that is lent, or that nobody has.
+    pub(crate) fn free_lent(&self, cache: &Cache, pointer: usize) {
+        let Place::Heap(arena, heap) = self.root.locate(pointer) else {
+            self.root.fatal(Fault::FreeInvalidPointer)
+        };
+        let Some(live) = self.root.live_at(arena, heap, pointer) else {
+            self.root.diagnose(arena, heap, pointer)
+        };
+        if live.sampled {
+            self.root.note_watched_end(pointer);
+        }
+        // SAFETY: a live chunk that its holder has freed; the arena is the caller's to edit.
+        unsafe { live.chunk.set_tag(0) };
+        match cache_bin(live.size).filter(|_| !borders_top(live)) {
+            Some(index) => {
+                // SAFETY: the cache is the caller's to edit; a chunk of this bin's size. The bin may
+                // stand over its bound until the next free.
+                let _ = unsafe { cache::push(&cache.bins[index], pointer) };
+            }
+            None => self.give(live.chunk),
         }
     }
 }

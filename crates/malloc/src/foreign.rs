@@ -102,7 +102,7 @@ pub unsafe fn free_elsewhere(cache: *const Cache, pointer: usize, epoch: usize) 
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
     // Closed: not this thread's to change, or every free is to be counted.
-    if cache.range_span.load(Relaxed) == 0 {
+    if cache.open_span.load(Relaxed) == 0 {
         return Elsewhere::Not;
     }
     let Some(hint) = hint_of(cache, pointer, epoch) else { return Elsewhere::Not };

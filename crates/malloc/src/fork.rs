@@ -53,6 +53,7 @@ impl<O: Os> Allocator<O> {
                 } else if cache.tid.load(Relaxed) != 0 {
                     cache.busy.store(0, Relaxed);
                     held.recount(cache);
+                    held.let_in(cache);
                     held.abandon_foreign(cache);
                     held.release(cache);
                 }

@@ -16,6 +16,7 @@ use crate::root::{Allocator, HEAP_MAP};
 use crate::sampling::malloc_counting;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
+use crate::waiting::{self, Waited};
 use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::{
     AtomicU32,
@@ -96,6 +97,10 @@ extern "C" fn malloc_behind(request: usize) -> *mut u8 {
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: as in `malloc`.
     let pointer = unsafe {
+        match waiting::malloc_waiting(cache, request) {
+            0 => {}
+            pointer => return at(pointer),
+        }
         match is_open(cache) {
             true if serves(request) => malloc_medium(cache, request),
             true => 0,
@@ -127,6 +132,22 @@ pub unsafe fn free_here(pointer: *mut u8) {
 extern "C" fn free_behind(pointer: *mut u8) {
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: as in `malloc`.
+    match unsafe { waiting::free_waiting(cache, pointer.addr()) } {
+        Waited::Done => {}
+        Waited::Overflow(pointer) => overflow(at(pointer)),
+        Waited::Other(pointer) => free_late(at(pointer)),
+    }
+}
+
+/// A free that does not wait, or has waited for a chunk that is not small.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+extern "C" fn free_late(pointer: *mut u8) {
+    if pointer.is_null() {
+        return;
+    }
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
     match unsafe { free_medium(cache, pointer.addr()) } {
         Freed::Done => {}
         Freed::Overflow => overflow(pointer),
@@ -134,7 +155,7 @@ extern "C" fn free_behind(pointer: *mut u8) {
     }
 }
 
-/// Where [`free_behind`] ends for what is not in the newest heap of the own arena.
+/// Where [`free_late`] ends for what is not in the newest heap of the own arena.
 #[inline(always)]
 fn free_elsewhere_behind(pointer: *mut u8) {
     let cache = at::<Cache>(machine::cache_address());
@@ -203,8 +224,9 @@ pub(crate) fn or_enomem(pointer: usize) -> *mut u8 {
 #[unsafe(link_section = "heapwise_fast")]
 pub fn calloc(count: usize, each: usize) -> *mut u8 {
     if let Some(bytes) = count.checked_mul(each) {
+        let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `malloc`.
-        let pointer = unsafe { malloc_fast(at::<Cache>(machine::cache_address()), bytes) };
+        let pointer = unsafe { waiting::malloc_either(cache, bytes) };
         if pointer != 0 {
             // SAFETY: a fresh chunk of at least `bytes`.
             unsafe { at::<u8>(pointer).write_bytes(0, bytes) };
@@ -423,6 +445,8 @@ unsafe fn take_environment(list: *const *const c_char) {
 
 /// The process ends by its exit handlers.
 pub extern "C" fn finish() {
+    // A misuse among the last frees is still told.
+    ALLOCATOR.let_in_own(slot());
     record::process_ends();
     ALLOCATOR.finish_report();
 }

@@ -68,9 +68,9 @@ impl<O: Os> Held<'_, O> {
             return false;
         }
         cache.mode.store(MODE_LENT, SeqCst);
-        cache.range_span.store(0, SeqCst);
-        cache.limit.store(0, SeqCst);
+        crate::cache::close(cache);
         if self.root.os.parked(cache.tid.load(Relaxed)) && cache.busy.load(SeqCst) == 0 {
+            self.let_in(cache);
             return true;
         }
         self.reopen(cache);
@@ -97,7 +97,8 @@ impl<O: Os> Held<'_, O> {
             let waits = inbox
                 || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES
                 || self.arena.depot_bytes.load(Relaxed) > LOAN_MIN_BYTES
-                || self.holds_foreign(cache);
+                || self.holds_foreign(cache)
+                || cache.waiting_pointers().next().is_some();
             if cache.tid.load(Relaxed) == 0 {
                 if waits && asleep {
                     self.flush_all(cache);

@@ -63,6 +63,7 @@ pub mod threads;
 mod top;
 mod trim;
 pub mod tunables;
+pub mod waiting;
 
 pub use root::Allocator;
 pub use threads::Slot;

@@ -9,7 +9,7 @@
 //! fast path of free does not know. So a profile costs free nothing, and malloc
 //! a call and a subtraction.
 
-use crate::cache::{live_header, pop_small};
+use crate::cache::{is_closed_mine, live_header, pop_small};
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::{Allocator, Place};
@@ -17,7 +17,7 @@ use crate::threads::Slot;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{TAG_SHIFT, sampled_tag};
 use heapwise_layout::size::SMALL_MAX_REQUEST;
-use heapwise_layout::state::{ArenaState, Cache, MODE_DEAD, MODE_OPEN, MODE_UNATTACHED};
+use heapwise_layout::state::{ArenaState, Cache, MODE_DEAD, MODE_UNATTACHED};
 
 /// The header word, without P, of a watched live chunk.
 pub(crate) fn sampled_header(arena: &ArenaState, size: usize) -> u64 {
@@ -46,10 +46,7 @@ pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
     let serve = |cache: *const Cache| {
         // SAFETY: a cache, by contract.
         let cache = unsafe { &*cache };
-        if request > SMALL_MAX_REQUEST
-            || cache.mode.load(Relaxed) != MODE_OPEN
-            || cache.sampling.get() == 0
-        {
+        if request > SMALL_MAX_REQUEST || !is_closed_mine(cache) || cache.sampling.get() == 0 {
             return 0;
         }
         // SAFETY: the mode says that the cache is this thread's, and its arena too.

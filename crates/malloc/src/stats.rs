@@ -1,6 +1,7 @@
 //! Figures: calls counted on demand, memory counted by walking.
 
 use crate::arena::Held;
+use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::Allocator;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -155,6 +156,15 @@ impl<O: Os> Held<'_, O> {
                 true
             });
         }
+        // Freed, though their headers do not know yet. Their thread may be at work: a racy look,
+        // at chunks of a heap that stays while the lock is held.
+        for pointer in self.arena.cache.waiting_pointers() {
+            // SAFETY: as just said.
+            let size = unsafe { Chunk::of(pointer).header() }.size();
+            f.live.count = f.live.count.saturating_sub(1);
+            f.live.bytes = f.live.bytes.saturating_sub(size);
+            f.cached.add(size);
+        }
         // The walk cannot tell fastbins from caches.
         f.cached.count = f.cached.count.saturating_sub(f.fast.count);
         f.cached.bytes = f.cached.bytes.saturating_sub(f.fast.bytes);
@@ -163,12 +173,12 @@ impl<O: Os> Held<'_, O> {
 
     fn fast_row(&self, index: usize, mut each: impl FnMut(usize)) {
         let bytes = MIN_CHUNK + index * ALIGNMENT;
-        let mut chunk = crate::chunk::Chunk(self.arena.fast[index].get());
+        let mut chunk = Chunk(self.arena.fast[index].get());
         let mut left = self.arena.fast_bytes.get() / bytes;
         while chunk.0 != 0 && left > 0 {
             each(bytes);
             // SAFETY: in a fastbin of the held arena.
-            chunk = crate::chunk::Chunk(unsafe { chunk.word(free::FD) });
+            chunk = Chunk(unsafe { chunk.word(free::FD) });
             left -= 1;
         }
     }
@@ -185,13 +195,13 @@ impl<O: Os> Held<'_, O> {
             let ring = crate::arena::bin_ring(self.arena, index + 1);
             // SAFETY: rings of the held arena.
             unsafe {
-                let mut chunk = crate::chunk::Chunk(ring.word(free::FD));
+                let mut chunk = Chunk(ring.word(free::FD));
                 while chunk != ring {
                     let size = chunk.header().size();
                     row.from = if row.tally.count == 0 { size } else { row.from.min(size) };
                     row.to = row.to.max(size);
                     row.tally.add(size);
-                    chunk = crate::chunk::Chunk(chunk.word(free::FD));
+                    chunk = Chunk(chunk.word(free::FD));
                 }
             }
         }

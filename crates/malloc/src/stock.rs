@@ -217,7 +217,10 @@ impl<O: Os> Held<'_, O> {
                 Some((cache, index)) if cache.bins[index].limit.get() > 0 => {
                     self.take_parcel(cache, index, first, parcel.end.get());
                 }
-                _ => self.give_list(first),
+                _ => {
+                    self.large_goes(first, size);
+                    self.give_list(first);
+                }
             }
             first = below;
         }

@@ -119,6 +119,7 @@ impl<O: Os> Allocator<O> {
         if cache.mode.load(Acquire) == MODE_LENT {
             self.take_back(cache);
         }
+        self.let_in(cache);
         entered
     }
 
@@ -237,8 +238,7 @@ impl<O: Os> Allocator<O> {
         let held = self.hold(self.arena_of(&cache));
         held.arena.flags.set(held.arena.flags.get() | ARENA_SHARED);
         cache.mode.store(MODE_SHARED, Relaxed);
-        cache.range_span.store(0, Relaxed);
-        cache.limit.store(0, Relaxed);
+        cache::close(&cache);
         // The fast path keeps no A in the cache; a shared one must find it there.
         held.flush_all(&cache);
         held.consolidate();
@@ -259,6 +259,7 @@ impl<O: Os> Allocator<O> {
     /// Takes effect on the calling thread at once, on others when they attach.
     pub fn set_counting(&self, slot: &Slot, on: bool) {
         self.counting.store(u32::from(on), Relaxed);
+        self.let_in_own(slot);
         let cache = slot.cache();
         if cache.mode.load(Relaxed) == MODE_OPEN {
             cache.counting.set(u32::from(on));
@@ -312,8 +313,7 @@ impl<'a, O: Os> Held<'a, O> {
     /// The cache has no thread any more. Its chunks stay for the next one, unless
     /// the arena is shared.
     pub(crate) fn release(&self, cache: &Cache) {
-        cache.range_span.store(0, Relaxed);
-        cache.limit.store(0, Relaxed);
+        cache::close(cache);
         cache.tid.store(0, Relaxed);
         cache.mode.store(MODE_UNATTACHED, Relaxed);
         let users = self.arena.users.fetch_sub(1, AcqRel) - 1;

@@ -4,8 +4,8 @@
 //! `HEAPWISE_STRESS_SECONDS` lengthens it.
 
 use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::malloc_fast;
 use heapwise_malloc::tunables::Setting;
+use heapwise_malloc::waiting::malloc_either;
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_seed::Rng;
 use heapwise_testkit::host::address;
@@ -57,7 +57,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn malloc(&mut self, bytes: usize) {
         // SAFETY: this thread's slot holds a cache, its own if it is open.
-        let fast = unsafe { malloc_fast(address::<Cache>(self.slot.0.get()), bytes) };
+        let fast = unsafe { malloc_either(address::<Cache>(self.slot.0.get()), bytes) };
         let pointer = if fast == 0 { self.stage.alloc.malloc(&self.slot, bytes) } else { fast };
         assert_ne!(pointer, 0);
         self.blocks.push(Parcel::pack(pointer, bytes));

@@ -158,6 +158,11 @@ impl Ledger {
     }
 
     fn take_cache(&mut self, cache: &Cache, own: usize) -> Result<(), String> {
+        for pointer in cache.waiting_pointers() {
+            if self.live.remove(&pointer).is_none() {
+                return Err(format!("a free waits for {pointer:x}, which is not live"));
+            }
+        }
         for (index, bin) in cache.bins.iter().enumerate() {
             if !(FIRST_BIN..END_BIN).contains(&index) {
                 if bin.head.get() != 0 {

@@ -68,6 +68,7 @@ impl Setup {
             (Setting::PurgeBudget, &[0, 64 << 10]),
             (Setting::TopPad, &[0, 1 << 20]),
             (Setting::MmapThreshold, &[4096, 4 << 20]),
+            (Setting::FreeWait, &[0, 1, 1, 64 << 10]),
         ] {
             if rng.one_in(4) {
                 settings.push((setting, rng.pick(values)));

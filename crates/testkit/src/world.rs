@@ -17,9 +17,10 @@ use crate::pattern::{damage, fill, first_nonzero};
 use crate::setup::Setup;
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::{Freed, Resized, free_fast, malloc_fast, realloc_fast};
+use heapwise_malloc::cache::{Resized, realloc_fast};
 use heapwise_malloc::foreign::{Elsewhere, free_elsewhere};
 use heapwise_malloc::os::Os;
+use heapwise_malloc::waiting::{Waited, free_either, malloc_either};
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_seed::Rng;
 use std::cell::{Cell, RefCell};
@@ -36,11 +37,11 @@ pub unsafe fn free_as_process<O: Os>(alloc: &Allocator<O>, slot: &Slot, pointer:
     // SAFETY: the slot holds a cache, this thread's if it is open; no heap goes meanwhile that
     // the epoch does not tell of.
     unsafe {
-        match free_fast(cache, pointer) {
-            Freed::Done => return,
-            Freed::Overflow => return alloc.overflow_at(slot, pointer),
-            Freed::Not => {}
-        }
+        let pointer = match free_either(cache, pointer) {
+            Waited::Done => return,
+            Waited::Overflow(pointer) => return alloc.overflow_at(slot, pointer),
+            Waited::Other(pointer) => pointer,
+        };
         match free_elsewhere(cache, pointer, alloc.heap_epoch()) {
             Elsewhere::Done => {}
             Elsewhere::Overflow => alloc.overflow_at(slot, pointer),
@@ -161,7 +162,7 @@ impl World {
         let thread = self.enter(thread);
         let refused = self.refused();
         // SAFETY: the slot holds a cache, this thread's if it is open.
-        let fast = unsafe { malloc_fast(address::<Cache>(thread.slot.0.get()), request) };
+        let fast = unsafe { malloc_either(address::<Cache>(thread.slot.0.get()), request) };
         let pointer = if fast == 0 { self.alloc.malloc(&thread.slot, request) } else { fast };
         self.obtain(pointer, request, 16, thread.id, refused);
         pointer

@@ -7,7 +7,7 @@ use heapwise_layout::header::{HEADER_BYTES, HEADER_OFFSET, Header, free};
 use heapwise_layout::size::{CACHE_BINS, bin_size};
 use heapwise_layout::state::{
     ARENA_MAGIC, ARENA_MAIN, ArenaState, Cache, CacheBin, FOREIGN_BINS, ForeignBin, HEAP_MAGIC,
-    HeapInfo, Inbox, Parcel,
+    HeapInfo, Inbox, NOT_WAITING, Parcel, WAITING, Waiting,
 };
 use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
 
@@ -34,6 +34,8 @@ pub struct Arena {
     pub caches: Vec<ThreadCache>,
     /// Chunks in fastbins and in the inbox, in address order.
     pub fast: Vec<usize>,
+    /// Chunks that are freed though their headers do not know yet, in address order.
+    pub waiting: Vec<usize>,
     /// The fastbins by size.
     pub fast_bins: Vec<Count>,
     /// The inbox.
@@ -179,8 +181,23 @@ fn read_caches(memory: &impl Read, newest: usize, arena: &mut Arena) {
             return;
         };
         arena.caches.push(cache);
+        let waiting = read_waiting(memory, address);
+        arena.flaws += usize::from(waiting.is_none());
+        arena.waiting.extend(waiting.into_iter().flatten());
         address = next;
     }
+    arena.waiting.sort_unstable();
+}
+
+/// The chunks for whose headers the frees of a cache's thread wait.
+fn read_waiting(memory: &impl Read, address: usize) -> Option<Vec<usize>> {
+    let fields = Fields { memory, base: address };
+    let first = fields.word(offset_of!(Cache, range_lo))?;
+    let units = offset_of!(Cache, waiting) + offset_of!(Waiting, units);
+    let units: Option<Vec<u32>> =
+        (0..WAITING).map(|index| fields.half(units + index * size_of::<u32>())).collect();
+    let chunk = |unit: u32| first.wrapping_add(unit as usize * 16).wrapping_sub(HEADER_BYTES);
+    Some(units?.into_iter().filter(|&unit| unit != NOT_WAITING).map(chunk).collect())
 }
 
 fn read_cache(memory: &impl Read, address: usize) -> Option<(ThreadCache, usize)> {
@@ -287,6 +304,16 @@ impl<'a> Chunks<'a> {
         Self { arena, heap, opens }
     }
 
+    /// The first chunk at `address` or above whose free waits.
+    fn next_waiting(&self, address: usize) -> usize {
+        let waiting = &self.arena.waiting;
+        waiting.get(waiting.partition_point(|&at| at < address)).copied().unwrap_or(usize::MAX)
+    }
+
+    fn waits(&self, chunk: usize) -> bool {
+        !self.arena.waiting.is_empty() && self.arena.waiting.binary_search(&chunk).is_ok()
+    }
+
     fn kind(&self, visited: &Visited, next_cache: &mut usize) -> Kind {
         match visited.state {
             ChunkState::Live => {
@@ -294,7 +321,13 @@ impl<'a> Chunks<'a> {
                 if *next_cache < visited.chunk {
                     *next_cache = self.arena.cache_above(visited.chunk);
                 }
-                if *next_cache < end { Kind::Metadata } else { Kind::Live }
+                if *next_cache < end {
+                    Kind::Metadata
+                } else if self.waits(visited.chunk) {
+                    Kind::Cached
+                } else {
+                    Kind::Live
+                }
             }
             ChunkState::InTransit if self.arena.fast.binary_search(&visited.chunk).is_ok() => {
                 Kind::Fast
@@ -341,7 +374,9 @@ impl Walker for Chunks<'_> {
             walk(memory, Stretch { start, end, top }, |visited| {
                 let (address, bytes) = (visited.chunk, visited.header.size());
                 let kind = match visited.state {
-                    ChunkState::Live if address + bytes <= next_cache => Kind::Live,
+                    ChunkState::Live if address + bytes <= next_cache && !self.waits(address) => {
+                        Kind::Live
+                    }
                     ChunkState::Free => Kind::Free,
                     _ => self.kind(&visited, &mut next_cache),
                 };
@@ -357,7 +392,8 @@ impl Walker for Chunks<'_> {
                 let next = piece.end();
                 let below_top = if next <= top { top } else { usize::MAX };
                 if goes_on {
-                    let passed = visitor.pass::<Tagged>(next, next_cache.min(below_top));
+                    let end = next_cache.min(below_top).min(self.next_waiting(next));
+                    let passed = visitor.pass::<Tagged>(next, end);
                     from = (passed != next).then_some(passed);
                 }
                 goes_on && from.is_none()

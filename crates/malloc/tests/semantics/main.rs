@@ -11,4 +11,5 @@ mod mapped;
 mod misuse;
 mod ownership;
 mod resize;
+mod waiting;
 mod zero;

@@ -17,7 +17,7 @@ use crate::kernel::Kernel;
 use crate::touch::TouchError;
 use crate::window::Behind;
 use heapwise_layout::state::Cache;
-use heapwise_malloc::cache::{Freed, free_fast, malloc_fast};
+use heapwise_malloc::waiting::{Waited, free_either, malloc_either};
 use heapwise_malloc::{Allocator, Slot};
 use heapwise_vm::{Access, Span, VirtAddr, VmFlags};
 use live::Live;
@@ -102,7 +102,7 @@ impl<'k, 'm> User<'k, 'm> {
     pub fn malloc(&self, thread: usize, request: usize) -> usize {
         let cache = self.cache(thread);
         // SAFETY: the slot holds a cache, this thread's if it is open.
-        match unsafe { malloc_fast(cache, request) } {
+        match unsafe { malloc_either(cache, request) } {
             0 => self.alloc.malloc(self.slot(thread), request),
             pointer => pointer,
         }
@@ -128,10 +128,10 @@ impl<'k, 'm> User<'k, 'm> {
         let cache = self.cache(thread);
         // SAFETY: the slot holds a cache, this thread's if it is open; a pointer that is
         // not ours is found by the range check before anything is read.
-        match unsafe { free_fast(cache, pointer) } {
-            Freed::Done => {}
-            Freed::Overflow => self.alloc.overflow_at(self.slot(thread), pointer),
-            Freed::Not => self.alloc.free(self.slot(thread), pointer),
+        match unsafe { free_either(cache, pointer) } {
+            Waited::Done => {}
+            Waited::Overflow(pointer) => self.alloc.overflow_at(self.slot(thread), pointer),
+            Waited::Other(pointer) => self.alloc.free(self.slot(thread), pointer),
         }
     }
 
