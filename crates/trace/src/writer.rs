@@ -89,9 +89,17 @@ impl<W: Write> Writer<W> {
 
     /// Ends the file: whoever reads it knows that nothing is missing.
     pub fn finish(mut self) -> io::Result<W> {
-        self.block(BlockHeader::new(BlockKind::End), &[])?;
-        self.out.flush()?;
+        self.end()?;
         Ok(self.out)
+    }
+
+    /// The same for whoever wants to know the file's length; nothing must follow.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.block(BlockHeader::new(BlockKind::End), &[])?;
+        self.out.flush()
     }
 }
 

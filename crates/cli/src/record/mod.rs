@@ -213,7 +213,7 @@ impl<T> Recorded<T> {
         json!({
             "schema": "heapwise.recording/1",
             "file": path.to_string_lossy(),
-            "file_bytes": std::fs::metadata(path).ok().map(|file| file.len()),
+            "file_bytes": self.written.as_ref().ok(),
             "error": self.written.as_ref().err(),
             "events": records,
             "events_lost": lost,

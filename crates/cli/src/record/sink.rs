@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
@@ -106,10 +106,7 @@ impl Sink {
                 self.write(|writer| writer.packed(&block));
             }
         }
-        if let Some(writer) = self.writer.take() {
-            let ended = writer.finish().and_then(|mut file| file.flush());
-            self.error = self.error.or(ended.err());
-        }
+        self.write(Writer::end);
         match self.error {
             None => Ok(self.whole),
             Some(error) => Err(format!(
