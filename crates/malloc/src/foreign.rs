@@ -11,7 +11,7 @@
 //! class, so its owner takes it into a bin or the depot without touching the
 //! chunks between its ends.
 //!
-//! What a thread keeps here is bounded by [`PARCEL_BYTES`] a bin, and goes when
+//! What a thread keeps here is bounded by `PARCEL_BYTES` a bin, and goes when
 //! the thread ends or sleeps.
 //!
 //! The thread remembers in which heaps it has found such chunks, and older ones

@@ -373,7 +373,7 @@ fn without_stacks() -> bool {
 }
 
 /// An allocation that the thread cache served, if its record is a short one; see
-/// [`stream::write_short`].
+/// `stream::write_short`.
 #[inline(always)]
 pub fn served_shortly(kind: Kind, size: usize, pointer: usize) -> bool {
     without_stacks() && stream::write_short(kind, size, pointer)

@@ -56,7 +56,10 @@ pub fn capture(most_bytes: usize) -> u32 {
     let (instruction, stack, frame) = registers();
     let Some(end) = stack_end(stack) else { return 0 };
     let end = end.min(stack + most_bytes) & !7;
-    let key = key(stack, end);
+    let Some(header) = stream::header() else { return 0 };
+    // A number is one recording's. Their mappings stay, so each has an address of its own.
+    let recording = core::ptr::from_ref(header).addr();
+    let key = key(stack, end, recording);
     let place = &TABLE[(key >> 32) as usize % KNOWN];
     if place.key.load(Acquire) == key {
         let id = place.id.load(Acquire);
@@ -64,7 +67,6 @@ pub fn capture(most_bytes: usize) -> u32 {
             return id;
         }
     }
-    let Some(header) = stream::header() else { return 0 };
     let id = header.stacks.fetch_add(1, Relaxed) + 1;
     let mut words = [0; 24];
     for (to, word) in words.chunks_exact_mut(8).zip([instruction, stack, frame]) {
@@ -85,14 +87,14 @@ pub fn capture(most_bytes: usize) -> u32 {
     id
 }
 
-/// A hash of all words of the stack that point into code.
-fn key(stack: usize, end: usize) -> u64 {
+/// A hash of all words of the stack that point into code, in this recording.
+fn key(stack: usize, end: usize, recording: usize) -> u64 {
     let range = |index: usize| {
         let low = CODE[index].0.load(Relaxed);
         (low, CODE[index].1.load(Relaxed).saturating_sub(low))
     };
     let ((low, span), (low_libraries, span_libraries)) = (range(0), range(1));
-    let mut hash = 0x9e37_79b9_7f4a_7c15u64;
+    let mut hash = 0x9e37_79b9_7f4a_7c15 ^ recording as u64;
     let mut at = stack;
     while at < end {
         // SAFETY: aligned words of this thread's own stack, see `capture`.

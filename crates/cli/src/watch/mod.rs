@@ -22,7 +22,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use heapwise_inspect::{Depth, Options};
@@ -81,6 +82,9 @@ pub struct WatchArgs {
     command: Vec<OsString>,
 }
 
+/// A program that has just been started has no C library until its loader has mapped it.
+const LOADING: Duration = Duration::from_millis(300);
+
 /// What stands below the options.
 pub fn help() -> String {
     format!(
@@ -110,11 +114,12 @@ Exit code: as for heapwise explain, 0 when the process ends or you do.",
 /// Looks again and again.
 pub fn run(args: WatchArgs) -> anyhow::Result<ExitCode> {
     if args.command.is_empty() {
-        return watch(process(args.target.as_deref().unwrap_or_default())?, &args);
+        let pid = process(args.target.as_deref().unwrap_or_default())?;
+        return watch(pid, &args, Duration::ZERO);
     }
     can_draw(&args)?;
     let program = Program::start(&args.command, !args.json)?;
-    let code = watch(program.pid(), &args);
+    let code = watch(program.pid(), &args, LOADING);
     program.end()?;
     code
 }
@@ -142,7 +147,8 @@ fn can_draw(args: &WatchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn watch(pid: u32, args: &WatchArgs) -> anyhow::Result<ExitCode> {
+/// With a heap that is not there yet, one that may still be loaded, it begins after `patience`.
+fn watch(pid: u32, args: &WatchArgs, patience: Duration) -> anyhow::Result<ExitCode> {
     can_draw(args)?;
     // Before the terminal is taken: what goes wrong at once is told in the usual way.
     let options = Options {
@@ -151,7 +157,7 @@ fn watch(pid: u32, args: &WatchArgs) -> anyhow::Result<ExitCode> {
         first_bytes: args.save.is_some(),
         ..Options::default()
     };
-    let first = first_look(pid, options)?;
+    let first = first_look(pid, options, patience)?;
     if args.json {
         return stream::run(pid, first, args.interval, args.duration);
     }
@@ -177,14 +183,26 @@ fn watch(pid: u32, args: &WatchArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// A large heap takes seconds, in which a terminal should not look dead.
-fn first_look(pid: u32, options: Options) -> anyhow::Result<Look> {
+fn first_look(pid: u32, options: Options, patience: Duration) -> anyhow::Result<Look> {
     const ERASE_LINE: &str = "\r\x1b[K";
     let is_seen = io::stderr().is_terminal();
     // With standard error closed there is nobody to tell.
     if is_seen {
         let _ = write!(io::stderr(), "heapwise: looking at {pid} ...");
     }
-    let look = sampler::look(pid, options, &mut Living::default());
+    let begun = Instant::now();
+    let look = loop {
+        let look = sampler::look(pid, options, &mut Living::default());
+        let is_unread = match &look {
+            Ok(look) => look.seen.depth == Depth::Mappings,
+            // In the middle of its exec.
+            Err(_) => true,
+        };
+        if !is_unread || begun.elapsed() >= patience {
+            break look;
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
     if is_seen {
         let _ = write!(io::stderr(), "{ERASE_LINE}");
     }

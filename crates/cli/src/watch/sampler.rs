@@ -169,7 +169,7 @@ fn tell(pid: u32, born: Option<u64>, options: Options, living: &mut Living) -> N
     match look(pid, options, living) {
         Ok(_) if is_gone(pid) => News::Ended,
         Ok(look) => News::Look(Box::new(look)),
-        Err(Error::NoSuchProcess(_)) => News::Ended,
+        // One that becomes another program (exec) has no memory for a moment.
         Err(_) if is_gone(pid) => News::Ended,
         Err(error) => News::Failed(error.to_string()),
     }
