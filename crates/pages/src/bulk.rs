@@ -58,6 +58,13 @@ impl Zone<'_> {
         got
     }
 
+    /// How many of `wanted` blocks may be taken above a watermark; one at least, which is for the
+    /// caller to refuse.
+    fn most_above(&self, order: Order, request: Request, mark: Mark, wanted: usize) -> usize {
+        let spare = self.spare_frames(request, mark) as usize >> order.get();
+        wanted.min(spare.max(1))
+    }
+
     /// The same, but stopping at a watermark.
     pub(crate) fn alloc_above(
         &mut self,
@@ -66,8 +73,7 @@ impl Zone<'_> {
         mark: Mark,
         out: &mut [Pfn],
     ) -> usize {
-        let spare = self.spare_frames(request, mark) as usize >> order.get();
-        let count = out.len().min(spare.max(1));
+        let count = self.most_above(order, request, mark, out.len());
         self.alloc_bulk(order, request.migrate, &mut out[..count])
     }
 
@@ -80,8 +86,7 @@ impl Zone<'_> {
         mark: Mark,
         out: &mut [Pfn],
     ) -> usize {
-        let spare = self.spare_frames(request, mark) as usize >> order.get();
-        let count = out.len().min(spare.max(1));
+        let count = self.most_above(order, request, mark, out.len());
         self.alloc_some(order, request.migrate, count.div_ceil(2), &mut out[..count])
     }
 
