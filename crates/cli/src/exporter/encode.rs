@@ -83,11 +83,10 @@ pub fn encode(page: &Page, format: Format) -> String {
 
 fn head(text: &mut String, family: &Family, format: Format) {
     let (name, kind) = match (format, family.kind) {
-        (Format::OpenMetrics, Kind::Gauge) => (family.name.to_owned(), "gauge"),
-        (Format::OpenMetrics, Kind::Counter) => (family.name.to_owned(), "counter"),
-        (Format::OpenMetrics, Kind::Info) => (family.name.to_owned(), "info"),
-        (Format::Plain, Kind::Counter) => (family.sample_name(), "counter"),
-        (Format::Plain, Kind::Gauge | Kind::Info) => (family.sample_name(), "gauge"),
+        (Format::OpenMetrics, kind) => (family.name.to_owned(), kind.name()),
+        // It knows no infos.
+        (Format::Plain, Kind::Info) => (family.sample_name(), Kind::Gauge.name()),
+        (Format::Plain, kind) => (family.sample_name(), kind.name()),
     };
     let help = escape(family.help, format == Format::OpenMetrics);
     writeln!(text, "# TYPE {name} {kind}").expect("a string takes all");

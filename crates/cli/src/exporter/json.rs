@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::families::FAMILIES;
-use super::page::{Family, Kind, Page, Sample};
+use super::page::{Family, Page, Sample};
 
 /// The object: the families that have samples, in the order of the text formats.
 pub fn object(page: &Page) -> Value {
@@ -17,11 +17,7 @@ fn told(page: &Page, family: &'static Family) -> Option<Value> {
     (!samples.is_empty()).then(|| {
         json!({
             "name": family.sample_name(),
-            "type": match family.kind {
-                Kind::Gauge => "gauge",
-                Kind::Counter => "counter",
-                Kind::Info => "info",
-            },
+            "type": family.kind.name(),
             "unit": family.unit(),
             "help": family.help,
             "samples": samples,

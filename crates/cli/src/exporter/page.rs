@@ -13,6 +13,17 @@ pub enum Kind {
     Info,
 }
 
+impl Kind {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Info => "info",
+        }
+    }
+}
+
 /// Samples of one name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Family {

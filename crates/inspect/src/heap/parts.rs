@@ -274,6 +274,7 @@ impl<M: Image> Visitor for &mut Counter<'_, M> {
 #[cfg(test)]
 mod tests {
     use heapwise_layout::walk::Stretch;
+    use heapwise_seed::Rng;
 
     use super::super::scan::TopRule;
     use super::*;
@@ -302,11 +303,8 @@ mod tests {
     /// One large chunk holds what looks just like chunks, and some of its guesses are none.
     #[test]
     fn parts_pass_what_only_looks_like_chunks() {
-        let mut state = 3u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            (state >> 33) % below
-        };
+        let mut rng = Rng::new(3);
+        let mut random = |below: u64| rng.below(below);
         let mut heap = vec![0u64; BYTES / 8 + 2];
         let skipped = heap.as_ptr().addr() / 8 % 2;
         let heap = &mut heap[skipped..];

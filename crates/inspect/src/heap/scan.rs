@@ -383,6 +383,8 @@ impl<'a, M: Read> Scan<'a, M> {
 
 #[cfg(test)]
 mod tests {
+    use heapwise_seed::Rng;
+
     use super::*;
     use crate::process::pages::Run;
     use crate::tally::Tally;
@@ -460,11 +462,8 @@ mod tests {
     /// Chunks counted together come to what they come to one by one, and parts to the whole.
     #[test]
     fn short_cuts_change_no_sum() {
-        let mut state = 7u64;
-        let mut random = |below: u64| {
-            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-            (state >> 33) % below
-        };
+        let mut rng = Rng::new(7);
+        let mut random = |below: u64| rng.below(below);
         for round in 0..300 {
             let mut pieces = Vec::new();
             let (mut address, mut last) = (0x10000, Kind::Free);
