@@ -51,10 +51,15 @@ impl State {
         Self(WAITING + (colour.get() << COLOUR_SHIFT) + (order.get() as u8 & LISTED))
     }
 
-    /// Not 0 if it is another.
+    /// As a number, to be kept beside others.
     #[inline(always)]
-    pub(crate) const fn differs(self, other: Self) -> u8 {
-        self.0 ^ other.0
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn of_bits(bits: u8) -> Self {
+        Self(bits)
     }
 
     #[inline]

@@ -37,19 +37,71 @@ pub(crate) enum Keep<'m> {
 #[derive(Clone, Copy)]
 pub(crate) struct Warm<'m> {
     byte: &'m AtomicU8,
-    pfn: Pfn,
-    /// Of a block that is taken.
-    used: State,
-    /// Of one that the short way keeps: the same, or of none if frees are exact.
-    keeps: State,
-    waiting: State,
+    word: Word,
+}
+
+/// All that a call compares, so that one load brings it.
+///
+/// ```text
+///   63        32 31   24 23   16 15    8 7      0
+///     frame         0     keeps    used   waiting
+/// ```
+#[derive(Clone, Copy)]
+struct Word(u64);
+
+impl Word {
+    const USED: u32 = 8;
+    const KEEPS: u32 = 16;
+    const FRAME: u32 = 32;
+
+    /// `used`: of the block that is taken. `keeps`: of one that the short way keeps, the same,
+    /// or of none if frees are exact.
+    const fn new(pfn: Pfn, keeps: State, used: State, waiting: State) -> Self {
+        Self(
+            (pfn.get() as u64) << Self::FRAME
+                | (keeps.bits() as u64) << Self::KEEPS
+                | (used.bits() as u64) << Self::USED
+                | waiting.bits() as u64,
+        )
+    }
+
+    #[inline(always)]
+    const fn waiting(self) -> State {
+        State::of_bits(self.0 as u8)
+    }
+
+    const fn used(self) -> State {
+        State::of_bits((self.0 >> Self::USED) as u8)
+    }
+
+    const fn keeps(self) -> State {
+        State::of_bits((self.0 >> Self::KEEPS) as u8)
+    }
+
+    #[inline(always)]
+    const fn pfn(self) -> Pfn {
+        Pfn::new((self.0 >> Self::FRAME) as u32)
+    }
+
+    /// Whether a block of this kind waits, whose byte is `state`.
+    #[inline(always)]
+    const fn gives(self, used: State, state: State) -> bool {
+        self.0 as u16 == (used.bits() as u16) << Self::USED | state.bits() as u16
+    }
+
+    /// Whether it is this block, and `state` that of one that may be kept.
+    #[inline(always)]
+    const fn keeps_this(self, pfn: Pfn, state: State) -> bool {
+        const FRAME: u32 = Word::FRAME - Word::KEEPS;
+        self.0 >> Self::KEEPS == (pfn.get() as u64) << FRAME | state.bits() as u64
+    }
 }
 
 impl<'m> Warm<'m> {
     /// None, of no kind; `nowhere` is no frame's byte.
     pub(crate) const fn empty(nowhere: &'m AtomicU8) -> Self {
-        let (used, keeps, waiting) = (State::OF_NONE, State::OF_NONE, State::OF_NONE);
-        Self { byte: nowhere, pfn: Pfn::new(0), used, keeps, waiting }
+        let none = State::OF_NONE;
+        Self { byte: nowhere, word: Word::new(Pfn::new(0), none, none, none) }
     }
 
     /// Forgets the block, which has gone elsewhere, and the kind.
@@ -60,46 +112,49 @@ impl<'m> Warm<'m> {
     /// Takes the block, if it is here and of this kind, and marks it as in use.
     #[inline(always)]
     pub(crate) fn take(&self, used: State) -> Option<Pfn> {
-        // One branch for both: a pair has few instructions beside its branches.
-        if state::load(self.byte).differs(self.waiting) | self.used.differs(used) != 0 {
+        let word = self.word;
+        if !word.gives(used, state::load(self.byte)) {
             seldom();
             return None;
         }
         state::store(self.byte, used);
-        Some(self.pfn)
+        Some(word.pfn())
     }
 
     /// Keeps a block in use, if none is here and it is of the kind that was here last, and
     /// marks it as waiting.
     #[inline(always)]
     pub(crate) fn keep(&mut self, pfn: Pfn, frames: &FrameMap<'m>) -> Keep<'m> {
-        let another = self.pfn.get() ^ pfn.get();
-        if another | u32::from(state::load(self.byte).differs(self.keeps)) != 0 {
+        let word = self.word;
+        if !word.keeps_this(pfn, state::load(self.byte)) {
             seldom();
-            return if another != 0 { self.keep_another(pfn, frames) } else { Keep::Refused };
+            let another = word.pfn() != pfn;
+            return if another { self.keep_another(pfn, frames) } else { Keep::Refused };
         }
-        state::store(self.byte, self.waiting);
+        state::store(self.byte, word.waiting());
         Keep::Kept
     }
 
     #[inline(always)]
     fn keep_another(&mut self, pfn: Pfn, frames: &FrameMap<'m>) -> Keep<'m> {
         let Some(byte) = frames.byte(frames.index(pfn)) else { return Keep::Refused };
-        if state::load(byte) != self.keeps {
+        let word = self.word;
+        if state::load(byte) != word.keeps() {
             return Keep::Refused;
         }
-        if state::load(self.byte) == self.waiting {
-            return Keep::Full(byte, self.used);
+        if state::load(self.byte) == word.waiting() {
+            return Keep::Full(byte, word.used());
         }
-        (self.pfn, self.byte) = (pfn, byte);
-        state::store(byte, self.waiting);
+        self.byte = byte;
+        self.word = Word::new(pfn, word.keeps(), word.used(), word.waiting());
+        state::store(byte, word.waiting());
         Keep::Kept
     }
 
     /// The block, if it is here, and its state in use.
     pub(crate) fn get(&self) -> Option<(Pfn, State)> {
-        let here = state::load(self.byte) == self.waiting;
-        here.then_some((self.pfn, self.used))
+        let here = state::load(self.byte) == self.word.waiting();
+        here.then_some((self.word.pfn(), self.word.used()))
     }
 
     /// From now on, this is the block, whose byte is stored; of any kind. `exact`: the short
@@ -114,6 +169,6 @@ impl<'m> Warm<'m> {
     ) {
         let keeps = if exact { State::OF_NONE } else { used };
         let waiting = State::waiting(used.order(), colour);
-        *self = Self { byte, pfn, used, keeps, waiting };
+        *self = Self { byte, word: Word::new(pfn, keeps, used, waiting) };
     }
 }
