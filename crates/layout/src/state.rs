@@ -173,6 +173,9 @@ pub const HINTS: usize = 8;
 
 /// Frees of a thread that wait for the header of their chunk, at most.
 pub const WAITING: usize = 16;
+/// They wait in groups of so many, each read and written whole.
+pub const WAITING_GROUP: usize = 4;
+const WAITING_GROUPS: usize = WAITING / WAITING_GROUP;
 /// In [`Waiting::units`]: nothing waits here.
 pub const NOT_WAITING: u32 = u32::MAX;
 /// Counters of large live chunks.
@@ -183,7 +186,8 @@ pub const SEEN_PAGES: usize = 64;
 /// Frees that wait for the headers of their chunks. Until then these read as live.
 #[repr(C, align(64))]
 pub struct Waiting {
-    /// The chunks: (user pointer − [`Cache::range_lo`]) / 16, else [`NOT_WAITING`].
+    /// The chunks: (user pointer − [`Cache::range_lo`]) / 16, else [`NOT_WAITING`]. Groups of
+    /// [`WAITING_GROUP`] are filled in turns, in each the newest comes first.
     pub units: [Cell<u32>; WAITING],
     /// How many live chunks of more than `MEDIUM_MAX_CHUNK` bytes have a user pointer
     /// whose bits 4 to 9 are the index, at least: their frees do not wait.
@@ -240,7 +244,7 @@ pub struct Cache {
     pub wait_span: AtomicUsize,
     /// Where frees wait: as `limit`; 0 where they do not.
     pub wait_limit: AtomicUsize,
-    /// Place in `waiting.units` of the next free that waits.
+    /// Where in `waiting.units` the group begins that the next free goes into.
     pub wait_at: Cell<usize>,
     /// `MODE_*`.
     pub mode: AtomicU32,
@@ -293,10 +297,19 @@ const _: () = assert!(core::mem::offset_of!(ArenaState, bins) % 16 == 0);
 const _: () = assert!(core::mem::size_of::<HeapInfo>() == 64);
 
 impl Cache {
+    /// The places of [`Waiting::units`], the one that has been there longest first.
+    pub fn waiting_places(&self) -> impl Iterator<Item = &Cell<u32>> {
+        let group = self.wait_at.get() / WAITING_GROUP;
+        (0..WAITING).map(move |step| {
+            let age = WAITING_GROUP - 1 - step / WAITING_GROUPS;
+            &self.waiting.units[(group + step) % WAITING_GROUPS * WAITING_GROUP + age]
+        })
+    }
+
     /// User pointers of the chunks whose frees wait.
     pub fn waiting_pointers(&self) -> impl Iterator<Item = usize> {
         let lo = self.range_lo.load(core::sync::atomic::Ordering::Relaxed);
-        let units = self.waiting.units.iter().map(Cell::get);
+        let units = self.waiting_places().map(|place| place.get());
         units.filter(|&unit| unit != NOT_WAITING).map(move |unit| lo + unit as usize * ALIGNMENT)
     }
 

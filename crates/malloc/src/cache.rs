@@ -7,7 +7,7 @@
 //! cannot pass. How much is kept here, and what comes and goes: `stock`.
 
 use crate::arena::Held;
-use crate::chunk::{Chunk, at};
+use crate::chunk::{Chunk, at, prefetch};
 use crate::os::Os;
 use crate::waiting::waits;
 use core::sync::atomic::{
@@ -88,7 +88,10 @@ pub unsafe fn pop(bin: &CacheBin, exclusive: bool) -> usize {
     let chunk = Chunk::of(pointer);
     // SAFETY: in the list, so a chunk in transit that is this thread's alone.
     unsafe {
-        bin.head.set(at::<usize>(pointer).read());
+        let next = at::<usize>(pointer).read();
+        // The next malloc of the class reads it, and would wait.
+        prefetch(next);
+        bin.head.set(next);
         if exclusive {
             chunk.set_own_header(Header(chunk.own_header().0 | bin.live_header.get()));
         } else {

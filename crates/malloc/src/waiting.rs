@@ -33,7 +33,9 @@ use core::sync::atomic::{
 };
 use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES, HEADER_OFFSET};
 use heapwise_layout::size::{MEDIUM_MAX_CHUNK, cache_bin};
-use heapwise_layout::state::{Cache, LARGE_COUNTERS, MODE_OPEN, NOT_WAITING, SEEN_PAGES, WAITING};
+use heapwise_layout::state::{
+    Cache, LARGE_COUNTERS, MODE_OPEN, NOT_WAITING, SEEN_PAGES, WAITING, WAITING_GROUP,
+};
 
 /// Frees are cold if one in so many lies in a page that those before it did not.
 const COLD_SHARE: usize = 2;
@@ -74,6 +76,33 @@ fn unit(cache: &Cache, pointer: usize) -> usize {
 #[inline(always)]
 fn holds(cache: &Cache, unit: u32) -> bool {
     cache.waiting.units.iter().fold(false, |found, place| found | (place.get() == unit))
+}
+
+/// Puts `unit` into the group whose turn it is; what has waited there longest.
+///
+/// The group is written by one store, as wide as the loads of [`holds`] are: narrower ones would
+/// let these wait until all stores before them are done, of which some go to cold blocks.
+#[inline(always)]
+fn shift_in(cache: &Cache, unit: u32) -> u32 {
+    let first = cache.wait_at.get() % WAITING / WAITING_GROUP * WAITING_GROUP;
+    cache.wait_at.set(first + WAITING_GROUP);
+    let group = &cache.waiting.units[first..first + WAITING_GROUP];
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of the architecture. The group is 16 bytes, aligned as its line is, in
+    // cells of this thread.
+    unsafe {
+        use core::arch::x86_64::{
+            __m128i, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_load_si128, _mm_or_si128,
+            _mm_shuffle_epi32, _mm_slli_si128, _mm_store_si128,
+        };
+        let group = group.as_ptr().cast_mut().cast::<__m128i>();
+        let old = _mm_load_si128(group);
+        let new = _mm_or_si128(_mm_slli_si128::<4>(old), _mm_cvtsi32_si128(unit as i32));
+        _mm_store_si128(group, new);
+        _mm_cvtsi128_si32(_mm_shuffle_epi32::<0xff>(old)) as u32
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    group.iter().fold(unit, |unit, place| place.replace(unit))
 }
 
 /// Whether a free of `pointer` waits; any value may be asked for.
@@ -122,9 +151,7 @@ pub unsafe fn free_waiting(cache: *const Cache, pointer: usize) -> Waited {
         return Waited::Other(pointer);
     }
     prefetch(pointer - HEADER_BYTES + HEADER_OFFSET);
-    let index = cache.wait_at.get() % WAITING;
-    cache.wait_at.set(index + 1);
-    let oldest = cache.waiting.units[index].replace(unit as u32);
+    let oldest = shift_in(cache, unit as u32);
     // In this order: a fork must not find it here and in a list.
     compiler_fence(Release);
     if oldest == NOT_WAITING {
@@ -173,9 +200,8 @@ pub unsafe fn free_either(cache: *const Cache, pointer: usize) -> Waited {
 /// What waits, oldest first; nothing does afterwards.
 fn take_waiting(cache: &Cache) -> impl Iterator<Item = usize> {
     let lo = look(&cache.range_lo);
-    let first = cache.wait_at.get();
-    (0..WAITING).filter_map(move |step| {
-        let unit = cache.waiting.units[(first + step) % WAITING].replace(NOT_WAITING);
+    cache.waiting_places().filter_map(move |place| {
+        let unit = place.replace(NOT_WAITING);
         compiler_fence(Release);
         (unit != NOT_WAITING).then(|| lo + unit as usize * ALIGNMENT)
     })
