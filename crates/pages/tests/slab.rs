@@ -140,6 +140,37 @@ fn misuse_is_refused() {
 }
 
 /// With exact frees all is as without, and a second free is refused as ever.
+/// What a front found out about an object holds no longer than the object does.
+#[test]
+fn what_a_front_remembers_is_looked_up() {
+    let (heap, _) = world(1024);
+    let (mut here, mut there) = (cpu(), cpu());
+    let [old, new] = [64, 192].map(|size| heap.create(&CacheSpec::new("cache", size)).unwrap());
+    let at = heap.alloc(&mut here, old).unwrap();
+    heap.free(&mut here, old, at).unwrap();
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::DoubleFree));
+    assert_eq!(heap.alloc(&mut here, old), Ok(at));
+    let mut others = vec![];
+    while here.objects() > 0 {
+        others.push(heap.alloc(&mut here, old).unwrap());
+    }
+    heap.free(&mut there, old, at).unwrap();
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::DoubleFree));
+    others.into_iter().for_each(|other| heap.free(&mut there, old, other).unwrap());
+    heap.drain(&mut there);
+    heap.shrink(old).unwrap();
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::Foreign));
+    let mut found = heap.alloc(&mut there, new).unwrap();
+    while found != at {
+        found = heap.alloc(&mut there, new).unwrap();
+    }
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::WrongCache));
+    heap.free(&mut here, new, at).unwrap();
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::WrongCache));
+    heap.destroy(old).unwrap();
+    assert_eq!(heap.free(&mut here, old, at), Err(SlabError::NoSuchCache));
+}
+
 #[test]
 fn exact_frees_are_frees() {
     let (heap, frames) = world(1024);

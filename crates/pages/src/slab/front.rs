@@ -2,16 +2,18 @@
 //!
 //! ```text
 //!   Front   shape of the cache (a copy) │ warm │ addr addr addr …
-//!                                    freed last   newest first
+//!                              seen before          newest first
 //! ```
-//! The warm object stands beside the stack, so that a pair of calls does not wait
-//! for the stack's length to be stored and loaded again (see `warm.rs`).
+//! The warm object stands beside the stack (`slab/warm.rs`): of a pair of calls that take
+//! and free one object, what was found out about it the first time is compared, not
+//! computed again.
 //!
 //! Linux 6.18 calls it a sheaf. Any CPU may free any object: it goes to the stack
 //! of the CPU that frees. A copied shape is as old as `epoch` says; destroying a
 //! cache moves the heap's epoch on, and each front then looks again.
 
 use crate::slab::shape::Shape;
+use crate::slab::warm::Warm;
 
 /// Objects that a front can hold.
 pub(crate) const CAPACITY: usize = 32;
@@ -22,8 +24,7 @@ pub struct Front {
     pub(crate) shape: Shape,
     pub(crate) epoch: u32,
     pub(crate) len: u32,
-    /// 0 if there is none.
-    pub(crate) warm: u64,
+    pub(crate) warm: Warm,
     pub(crate) objects: [u64; CAPACITY],
 }
 
@@ -37,7 +38,7 @@ impl Front {
                 stride: 0,
                 left: 0,
                 free_at: 0,
-                order: 0,
+                bytes: 0,
                 objects: 0,
                 inverse: 0,
                 end: 0,
@@ -47,49 +48,28 @@ impl Front {
             },
             epoch: 0,
             len: 0,
-            warm: 0,
+            warm: Warm::NONE,
             objects: [0; CAPACITY],
         }
     }
 
+    /// The newest of the stack.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<u64> {
-        match core::mem::replace(&mut self.warm, 0) {
-            0 => self.pop_stack(),
-            addr => Some(addr),
-        }
-    }
-
-    #[inline]
-    fn pop_stack(&mut self) -> Option<u64> {
         let top = self.len.wrapping_sub(1);
         let addr = *self.objects.get(top as usize)?;
         self.len = top;
         Some(addr)
     }
 
-    /// Keeps an object as the newest; `false` if it holds all it may.
-    #[inline]
-    pub(crate) fn push(&mut self, addr: u64) -> bool {
-        if self.warm == 0 {
-            self.warm = addr;
-            return true;
-        }
-        let pushed = self.push_stack(self.warm);
-        if pushed {
-            self.warm = addr;
-        }
-        pushed
-    }
-
     /// Whether [`push`](Self::push) will keep one more.
     pub(crate) fn has_room(&self) -> bool {
-        self.warm == 0 || self.len < self.shape.limit.min(CAPACITY as u32)
+        self.len < self.shape.limit.min(CAPACITY as u32)
     }
 
-    /// Keeps an object below the warm one; `false` if it holds all it may.
+    /// Keeps an object on the stack; `false` if that holds all it may.
     #[inline]
-    pub(crate) fn push_stack(&mut self, addr: u64) -> bool {
+    pub(crate) fn push(&mut self, addr: u64) -> bool {
         if self.len >= self.shape.limit {
             return false;
         }
@@ -98,20 +78,10 @@ impl Front {
         self.len += 1;
         true
     }
-}
 
-impl Front {
     /// Objects that wait here.
     pub(crate) const fn count(&self) -> u32 {
-        self.len + (self.warm != 0) as u32
-    }
-
-    /// Takes the warm object.
-    pub(crate) fn take_warm(&mut self) -> Option<u64> {
-        match core::mem::replace(&mut self.warm, 0) {
-            0 => None,
-            addr => Some(addr),
-        }
+        self.len + self.warm.is_here() as u32
     }
 }
 

@@ -67,6 +67,12 @@ impl Info {
         self.0 >> 24 == cache + 1
     }
 
+    /// Cache and place in the slab: what stands still while an object is out. 0: no slab's frame.
+    #[inline]
+    pub(crate) const fn origin(self) -> u32 {
+        self.0 >> 21
+    }
+
     #[inline]
     pub(crate) const fn offset(self) -> u32 {
         self.0 >> 21 & 7

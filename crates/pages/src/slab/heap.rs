@@ -12,7 +12,7 @@ use crate::error::SlabError;
 use crate::frame::{DirectMap, Pfn, Virt};
 use crate::lock::Lock;
 use crate::slab::front::{CpuSlab, Front};
-use crate::slab::ground::{Ground, IN_FRONT, Info, Memory, SlabFrame, Source};
+use crate::slab::ground::{Ground, IN_FRONT, Memory, SlabFrame, Source};
 use crate::slab::shape::CacheSpec;
 use crate::slab::store::{CacheSlot, Slabs};
 use core::marker::PhantomData;
@@ -137,37 +137,38 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     pub fn alloc(&self, cpu: &mut CpuSlab<'_>, id: CacheId) -> Result<Virt, SlabError> {
         if let Some(front) = cpu.fronts.get_mut(id.index as usize)
             && front.shape.serial == id.serial
-            // While it holds an object, the cache cannot have been destroyed.
-            && let Some(addr) = front.pop()
         {
-            self.ground.write(addr + u64::from(front.shape.free_at), 0);
-            return Ok(Virt(addr));
-        }
-        self.alloc_slow(cpu, id)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn alloc_slow(&self, cpu: &mut CpuSlab<'_>, id: CacheId) -> Result<Virt, SlabError> {
-        self.lock.with(|slabs| {
-            let cache = slabs.cache(id.index, id.serial)?;
-            let front = cpu.fronts.get_mut(id.index as usize).filter(|_| !cache.shape.debug);
-            let Some(front) = front else {
-                return cache.take(id.index, &self.ground).map(Virt);
-            };
-            self.refresh(front, cache);
+            // While it holds an object, the cache cannot have been destroyed.
+            if let Some((addr, spot)) = front.warm.take() {
+                self.ground.write(spot, 0);
+                return Ok(Virt(addr));
+            }
             if let Some(addr) = front.pop() {
                 self.ground.write(addr + u64::from(front.shape.free_at), 0);
                 return Ok(Virt(addr));
             }
+        }
+        self.alloc_slow(cpu, id).map(Virt)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, cpu: &mut CpuSlab<'_>, id: CacheId) -> Result<u64, SlabError> {
+        self.lock.with(|slabs| {
+            let cache = slabs.cache(id.index, id.serial)?;
+            let front = cpu.fronts.get_mut(id.index as usize).filter(|_| !cache.shape.debug);
+            let Some(front) = front else {
+                return cache.take(id.index, &self.ground);
+            };
+            self.refresh(front, cache);
             let first = cache.take(id.index, &self.ground)?;
             for _ in 0..front.shape.limit / 2 {
                 // Whatever ends the refill, the caller has its object.
                 let Ok(addr) = cache.take(id.index, &self.ground) else { break };
                 self.mark(front, addr);
-                front.push_stack(addr);
+                front.push(addr);
             }
-            Ok(Virt(first))
+            Ok(first)
         })
     }
 
@@ -178,25 +179,50 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     /// [`SlabError::RedZone`] and [`SlabError::Corrupt`]; nothing has changed then.
     #[inline]
     pub fn free(&self, cpu: &mut CpuSlab<'_>, id: CacheId, at: Virt) -> Result<(), SlabError> {
-        self.free_found(cpu, id, at, self.ground.info_at(at.0))
+        if let Some(front) = cpu.fronts.get_mut(id.index as usize)
+            && front.shape.serial == id.serial
+            && self.free_here(front, id.index, at)
+        {
+            return Ok(());
+        }
+        self.free_another(cpu, id, at)
     }
 
-    /// The same with the frame's word read.
+    /// Takes back an object of this cache into its front: the warm one, or one for the stack;
+    /// `false` if that is not all there is to it.
     #[inline(always)]
-    pub(super) fn free_found(
+    pub(super) fn free_here(&self, front: &mut Front, cache: u32, at: Virt) -> bool {
+        if front.epoch != self.quick.load(Relaxed) {
+            return false;
+        }
+        if self.ground.keep(&mut front.warm, &front.shape, at.0) {
+            return true;
+        }
+        let kept = front.warm.is_here()
+            && self.ground.is_live(cache, &front.shape, at.0, self.ground.info_at(at.0))
+            && front.push(at.0);
+        if kept {
+            self.mark(front, at.0);
+        }
+        kept
+    }
+
+    /// The same where the object may become the warm one, or be refused.
+    #[inline(never)]
+    pub(super) fn free_another(
         &self,
         cpu: &mut CpuSlab<'_>,
         id: CacheId,
         at: Virt,
-        found: (Info, usize),
     ) -> Result<(), SlabError> {
+        let found = self.ground.info_at(at.0);
         if let Some(front) = cpu.fronts.get_mut(id.index as usize)
             && front.shape.serial == id.serial
             && front.epoch == self.quick.load(Relaxed)
+            && !front.warm.is_here()
             && self.ground.is_live(id.index, &front.shape, at.0, found)
-            && front.push(at.0)
         {
-            self.mark(front, at.0);
+            self.ground.keep_another(&mut front.warm, &front.shape, at.0, found);
             return Ok(());
         }
         self.free_slow(cpu, id, at)
@@ -289,7 +315,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
             for (front, cache) in cpu.fronts.iter_mut().zip(slabs.slots.iter_mut()) {
                 if cache.live && front.shape.serial == cache.shape.serial {
                     self.flush(front, cache, front.len);
-                    if let Some(addr) = front.take_warm() {
+                    if let Some((addr, _)) = front.warm.take() {
                         self.give_home(cache, addr);
                     }
                 }

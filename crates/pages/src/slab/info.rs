@@ -22,7 +22,7 @@ impl fmt::Display for SlabInfo<'_, '_> {
             let (shape, slabs) = (&slot.shape, slot.slabs);
             let objects = slabs * shape.objects;
             write!(f, "{:<17} {:6} {objects:6} ", slot.name, slot.used)?;
-            write!(f, "{:6} {:4} {:4}", shape.stride, shape.objects, 1 << shape.order)?;
+            write!(f, "{:6} {:4} {:4}", shape.stride, shape.objects, shape.slab_order().frames())?;
             write!(f, " : tunables {:4} {:4} {:4}", 0, 0, 0)?;
             writeln!(f, " : slabdata {slabs:6} {slabs:6} {:6}", 0)?;
         }

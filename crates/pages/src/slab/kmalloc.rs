@@ -101,11 +101,11 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
         if size.wrapping_sub(1) < 8192 {
             return self.alloc(cpu, CacheId::of_class(class_of(size)));
         }
-        self.alloc_large(size)
+        self.alloc_large(size).map(Virt)
     }
 
     #[cold]
-    fn alloc_large(&self, size: u64) -> Result<Virt, SlabError> {
+    fn alloc_large(&self, size: u64) -> Result<u64, SlabError> {
         let order = Order::for_bytes(size).filter(|_| size != 0).ok_or(SlabError::BadLayout)?;
         let ground = &self.ground;
         let pfn = ground.source.take(order).ok_or(SlabError::OutOfMemory)?;
@@ -115,7 +115,7 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
             return Err(SlabError::OutOfMemory);
         }
         ground.set_info(head, Info::new(LARGE, 0, order.get() as u32, 0, false));
-        Ok(Virt(ground.addr_of(head)))
+        Ok(ground.addr_of(head))
     }
 
     /// `kfree`, on any CPU; also for objects of other caches. O(1).
@@ -124,27 +124,31 @@ impl<'m, M: Memory, P: Source, L: Lock<Slabs<'m>>> SlabHeap<'m, M, P, L> {
     #[inline]
     pub fn kfree(&self, cpu: &mut CpuSlab<'_>, at: Virt) -> Result<(), SlabError> {
         let last = cpu.last;
-        let found = self.ground.info_at(at.0);
-        if found.0.is_of(last) {
-            return self.free_found(cpu, CacheId::of_class(last), at, found);
+        // A class's cache is never destroyed, so that the front's is no other.
+        if let Some(front) = cpu.fronts.get_mut(last as usize)
+            && self.free_here(front, last, at)
+        {
+            return Ok(());
         }
-        self.free_of_another(cpu, at, found)
+        self.free_of_any(cpu, at)
     }
 
-    /// Of another class than the one before, or of none.
+    /// Whichever cache it is of.
     #[inline(never)]
-    fn free_of_another(
-        &self,
-        cpu: &mut CpuSlab<'_>,
-        at: Virt,
-        found: (Info, usize),
-    ) -> Result<(), SlabError> {
-        let Some(index) = found.0.cache() else { return Err(SlabError::Foreign) };
-        if index < CLASSES {
-            cpu.last = index;
-            return self.free_found(cpu, CacheId::of_class(index), at, found);
+    fn free_of_any(&self, cpu: &mut CpuSlab<'_>, at: Virt) -> Result<(), SlabError> {
+        let Some(index) = self.ground.info_at(at.0).0.cache() else {
+            return Err(SlabError::Foreign);
+        };
+        if index >= CLASSES {
+            return self.free_other(cpu, index, at);
         }
-        self.free_other(cpu, index, at)
+        cpu.last = index;
+        if let Some(front) = cpu.fronts.get_mut(index as usize)
+            && self.free_here(front, index, at)
+        {
+            return Ok(());
+        }
+        self.free_another(cpu, CacheId::of_class(index), at)
     }
 
     #[cold]

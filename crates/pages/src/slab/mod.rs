@@ -19,6 +19,7 @@ mod info;
 mod kmalloc;
 mod shape;
 mod store;
+mod warm;
 
 pub use front::{CpuSlab, Front};
 pub use ground::{Memory, SlabFrame, Source, Spot};

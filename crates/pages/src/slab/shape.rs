@@ -9,7 +9,7 @@
 //! ```
 
 use crate::error::SlabError;
-use crate::frame::{Order, PAGE_SIZE, Virt};
+use crate::frame::{Order, PAGE_SHIFT, PAGE_SIZE, Virt};
 use crate::slab::ground::Spot;
 
 /// Slabs of several objects are at most this large.
@@ -84,7 +84,8 @@ pub(crate) struct Shape {
     pub(crate) left: u32,
     /// From an object to its free pointer.
     pub(crate) free_at: u32,
-    pub(crate) order: u32,
+    /// Of a slab.
+    pub(crate) bytes: u32,
     pub(crate) objects: u32,
     /// ceil(2^64 / stride): offset % stride == 0 ⇔ offset × this < this.
     pub(crate) inverse: u64,
@@ -128,7 +129,7 @@ impl Shape {
             stride,
             left,
             free_at,
-            order,
+            bytes,
             objects,
             end: objects * stride,
             inverse: u64::MAX / u64::from(stride) + 1,
@@ -146,7 +147,7 @@ impl Shape {
     /// Bytes of a slab.
     #[inline]
     pub(crate) const fn bytes(&self) -> u64 {
-        PAGE_SIZE << self.order
+        self.bytes as u64
     }
 
     /// Where object `nth` of the slab at `base` is.
@@ -177,7 +178,7 @@ impl Shape {
 
     /// The order's type.
     pub(crate) const fn slab_order(&self) -> Order {
-        Order::of(self.order as usize)
+        Order::of(self.bytes.trailing_zeros() as usize - PAGE_SHIFT as usize)
     }
 }
 
