@@ -66,15 +66,15 @@ fn main() {
             ],
         );
     }
-    if wanted("pair") {
+    for at in [0, 9].into_iter().filter(|_| wanted("pair")) {
         row(
-            "pair, order 0",
+            &format!("pair, order {at}"),
             [
-                one(pair(&mut front, 0)),
-                one(pair(&mut bare, 0)),
-                one(pair(&mut slab, 0)),
-                one(pair(&mut sets, 0)),
-                one(pair(&mut bits, 0)),
+                one(pair(&mut front, at)),
+                one(pair(&mut bare, at)),
+                one(pair(&mut slab, at)),
+                one(pair(&mut sets, at)),
+                one(pair(&mut bits, at)),
             ],
         );
     }
@@ -101,6 +101,10 @@ fn main() {
                 one(random_free(&mut bits, &order)),
             ],
         );
+    }
+    if wanted("random") {
+        let time = Merging::random_free(&order);
+        println!("merging in bit sets alone, nothing checked or counted: {time:.2}");
     }
     if wanted("front") {
         let (one, batches) = front_pairs();
