@@ -172,6 +172,7 @@ impl BitTree {
 mod tests {
     extern crate std;
     use super::*;
+    use heapwise_seed::Rng;
     use std::{collections::BTreeSet, vec};
 
     #[test]
@@ -180,10 +181,9 @@ mod tests {
             let tree = BitTree::at(3, bits);
             let mut words = vec![0; 3 + BitTree::words(bits)];
             let mut model = BTreeSet::new();
-            let mut seed = 0x9e37_79b9_u64;
+            let mut random = Rng::new(bits as u64);
             for _ in 0..4000 {
-                seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                let bit = (seed >> 33) as usize % bits;
+                let bit = random.index(bits);
                 assert_eq!(tree.contains(&words, bit), model.contains(&bit));
                 if model.remove(&bit) {
                     tree.remove(&mut words, bit);

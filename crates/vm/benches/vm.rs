@@ -10,6 +10,7 @@
 
 use heapwise_pages::slab::Source;
 use heapwise_pages::{Order, Pfn};
+use heapwise_seed::Rng;
 use heapwise_vm::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -58,16 +59,9 @@ impl Source for Stack {
     }
 }
 
-fn random(seed: &mut u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed
-}
-
 fn addresses(count: u64) -> Vec<VirtAddr> {
-    let mut seed = 0x2545_f491_4f6c_dd1d;
-    (0..CALLS).map(|_| VirtAddr::new(BASE + random(&mut seed) % (2 * count) * PAGE)).collect()
+    let mut random = Rng::new(0x2545_f491_4f6c_dd1d);
+    (0..CALLS).map(|_| VirtAddr::new(BASE + random.below(2 * count) * PAGE)).collect()
 }
 
 fn main() {

@@ -9,6 +9,7 @@
 
 use heapwise_pages::slab::Source;
 use heapwise_pages::{Metadata, Order, Pfn, Request, Zone, ZoneKind, Zones};
+use heapwise_seed::Rng;
 use heapwise_vm::render::{Maps, Status};
 use heapwise_vm::*;
 use std::cell::RefCell;
@@ -78,11 +79,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (limits, policy) = (Limits::default(), Policy::default());
     // A kernel takes this from its entropy.
-    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = || {
-        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        seed ^ (seed >> 29)
-    };
+    let mut random = Rng::new(0x9e37_79b9_7f4a_7c15);
+    let mut random = || random.word();
     let layout = Layout::new(Width::Bits64, Aslr::Full, &limits, &policy, &mut random);
     let mut init = Mm::new(SoftTable::new(&arena), layout, limits, policy);
     let mut env =

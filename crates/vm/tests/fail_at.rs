@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Machine, Space};
+use common::{Machine, Space, start};
 use heapwise_vm::*;
 
 const PAGE: u64 = 4096;
@@ -154,24 +154,7 @@ fn exec_fails_cleanly_at_every_frame() {
         machine.buddy.fail_at.set(missing);
         let file = machine.files.create(FileKind::Regular, 8, "/bin/program").unwrap();
         let before = machine.free();
-        let segments = [
-            Segment { address: 0, offset: 0, file_bytes: 5000, memory_bytes: 5000, prot: Prot::RX },
-            Segment {
-                address: 0x3100,
-                offset: 0x2100,
-                file_bytes: 300,
-                memory_bytes: 9000,
-                prot: Prot::RW,
-            },
-        ];
-        let program = Image { file, segments: &segments, entry: 0, relocatable: true };
-        let start = Start {
-            program,
-            interpreter: Some(program),
-            argument_bytes: 20,
-            environment_bytes: 5000,
-            vdso: true,
-        };
+        let start = start(file, 5000);
         let mut mm = machine.space();
         let result = mm.exec(&mut machine.env(), &start);
         let short = machine.buddy.fail_at.replace(0) == 0;

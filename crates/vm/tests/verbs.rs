@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Machine, Space};
+use common::{Machine, Space, start};
+use heapwise_seed::Rng;
 use heapwise_vm::*;
 
 const PAGE: u64 = 4096;
@@ -211,32 +212,12 @@ fn every_refusal_names_its_cause() {
 }
 
 /// A program with an interpreter, started with this layout.
-fn exec(machine: &mut Machine, width: Width, aslr: Aslr, random: u64) -> (Space, FileId) {
+fn exec(machine: &mut Machine, width: Width, aslr: Aslr, seed: u64) -> (Space, FileId) {
     let file = machine.files.create(FileKind::Regular, 8, "/bin/program").unwrap();
-    let segments = [
-        Segment { address: 0, offset: 0, file_bytes: 5000, memory_bytes: 5000, prot: Prot::RX },
-        Segment {
-            address: 0x3100,
-            offset: 0x2100,
-            file_bytes: 300,
-            memory_bytes: 9000,
-            prot: Prot::RW,
-        },
-    ];
-    let program = Image { file, segments: &segments, entry: 0x40, relocatable: true };
-    let start = Start {
-        program,
-        interpreter: Some(program),
-        argument_bytes: 20,
-        environment_bytes: 300,
-        vdso: true,
-    };
+    let start = start(file, 300);
     let mut mm = machine.space();
-    let mut seed = random;
-    let mut random = || {
-        seed = seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        seed ^ seed >> 31
-    };
+    let mut rng = Rng::new(seed);
+    let mut random = || rng.word();
     mm.layout = Layout::new(width, aslr, &mm.limits, &mm.policy, &mut random);
     mm.exec(&mut machine.env(), &start).unwrap();
     (mm, file)

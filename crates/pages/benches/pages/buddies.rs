@@ -3,6 +3,7 @@
 use crate::clock::{Instant, median, medians, per};
 use heapwise_pages::raw::SpinLock;
 use heapwise_pages::*;
+use heapwise_seed::Rng;
 use std::hint::black_box;
 use std::sync::atomic::AtomicU8;
 
@@ -11,12 +12,9 @@ pub const FRAMES: u32 = 1 << 19;
 
 pub fn shuffled(count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = Rng::new(0x2545_f491_4f6c_dd1d);
     for at in (1..count).rev() {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        order.swap(at, (seed % (at as u64 + 1)) as usize);
+        order.swap(at, random.index(at + 1));
     }
     order
 }

@@ -137,3 +137,21 @@ impl Machine {
         Ok(self.frames.contents_mut().0.get(&touch.pfn.get()).copied().unwrap_or(0))
     }
 }
+
+/// A program's file as an ELF reader would describe it: text, and data that ends in pages of zeros.
+pub const PROGRAM: [Segment; 2] = [
+    Segment { address: 0, offset: 0, file_bytes: 5000, memory_bytes: 5000, prot: Prot::RX },
+    Segment {
+        address: 0x3100,
+        offset: 0x2100,
+        file_bytes: 300,
+        memory_bytes: 9000,
+        prot: Prot::RW,
+    },
+];
+
+/// Starts it, with an interpreter of the same form.
+pub const fn start(file: FileId, environment_bytes: u64) -> Start<'static> {
+    let program = Image { file, segments: &PROGRAM, entry: 0x40, relocatable: true };
+    Start { program, interpreter: Some(program), argument_bytes: 20, environment_bytes, vdso: true }
+}
