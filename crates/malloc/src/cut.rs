@@ -165,12 +165,7 @@ impl<O: Os> Held<'_, O> {
         }
         let rest = top.offset(count * size);
         self.set_top(rest, bytes - count * size);
-        let peak = self.arena.top_peak.get();
-        let now = self.arena.top_touched.get();
-        if now > touched {
-            self.root.budget.refault(now.min(peak).saturating_sub(touched));
-            self.arena.top_peak.set(peak.max(now));
-        }
+        self.note_top_touched(touched);
         self.arena.turns.fetch_add(1, Relaxed);
     }
 }

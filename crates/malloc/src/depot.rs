@@ -9,10 +9,10 @@
 //! does one that frees everything and ends. Chunks here are in transit.
 //!
 //! What waits here is merged (see `sweep`) before the heap grows, if it is worth
-//! a walk; when it is as much as half of what was in use at the last sweep; when
-//! the arena's thread sleeps, and if it does not but the batches stay, when the
-//! helper asks for it; and by `malloc_trim`. In a large arena little waits, and no
-//! call walks over it: what one call does is bounded.
+//! it; when it is three quarters of what was in use at the last sweep; when the arena's thread
+//! sleeps, and if it does not but the batches stay, when the helper asks for it;
+//! and by `malloc_trim`. In a large arena little waits, and no call walks over
+//! it: what one call does is bounded.
 
 use crate::arena::Held;
 use crate::cache::{END_BIN, FIRST_BIN};
@@ -27,17 +27,18 @@ use heapwise_layout::state::Batch;
 
 /// The limit is never below this.
 const LIMIT_MIN_BYTES: usize = 64 << 10;
-/// Otherwise it is what is in use divided by this …
-const LIMIT_SHARE: usize = 2;
-/// … or, in a heap of which less than one part in so many is in use, divided by as much: there
-/// each chunk pins a page.
+/// Otherwise it is so much of what is in use …
+const LIMIT_PARTS: usize = 3;
+/// … of so many parts; what is merged at once is then three times as much as what stays. With
+/// less, a heap that is freed is walked over more often, for fewer chunks each time …
+const LIMIT_OF_PARTS: usize = 4;
+/// … or, in a heap of which less than one part in so many is in use, as much: there each chunk
+/// pins a page.
 const SPARSE_SHARE: usize = 8;
 /// An arena with more from the system than this is large: no call walks over it …
 const LARGE_ARENA_BYTES: usize = 64 << 20;
 /// … nor merges more than this at once; further lists go home one by one.
 const LARGE_LIMIT_BYTES: usize = 1 << 20;
-/// Of what is in use, so much is worth a walk; less is merged chunk by chunk.
-const WALK_SHARE: usize = 3;
 /// Before the heap grows, so much is worth merging …
 const WORTH_MIN_BYTES: usize = 64 << 10;
 /// … and so large a part of the heap.
@@ -129,8 +130,9 @@ impl<O: Os> Held<'_, O> {
     /// A sweep has found so much in use.
     pub(crate) fn set_depot_limit(&self, used: usize) {
         let is_sparse = used < self.arena.system_bytes.load(Relaxed) / SPARSE_SHARE;
-        let share = if is_sparse { SPARSE_SHARE } else { LIMIT_SHARE };
-        self.arena.depot_limit.set((used / share).max(LIMIT_MIN_BYTES));
+        let limit =
+            if is_sparse { used / SPARSE_SHARE } else { used / LIMIT_OF_PARTS * LIMIT_PARTS };
+        self.arena.depot_limit.set(limit.max(LIMIT_MIN_BYTES));
     }
 
     /// From how many bytes on a walk over the arena is the better way to merge what waits.
@@ -138,7 +140,7 @@ impl<O: Os> Held<'_, O> {
         if self.is_large() {
             return usize::MAX;
         }
-        self.arena.depot_limit.get() * LIMIT_SHARE / WALK_SHARE
+        self.arena.depot_limit.get()
     }
 
     /// Whether a walk over the arena, or over half of it, would keep its caller waiting.

@@ -9,7 +9,7 @@
 //! only an arena beyond [`Setting::HugeGrowth`] takes them, and only
 //! - for a run of small chunks that reaches pages nobody has touched: the rest
 //!   of the block is the next that is cut;
-//! - for a large chunk once large chunks have been freed whose pages had been
+//! - for a large chunk once large chunks have been freed, or have grown, whose pages had been
 //!   written: a few are looked at. One that had not, and the proof starts anew.
 
 use crate::arena::Held;
@@ -31,7 +31,7 @@ const SURE: u32 = 8;
 /// Pages looked at.
 const LOOKS: usize = 4;
 
-/// Large chunks freed in a row that were filled.
+/// Large chunks freed or grown in a row that were filled.
 pub struct Density(AtomicU32);
 
 impl Density {
@@ -45,7 +45,8 @@ impl Density {
 }
 
 impl<O: Os> Allocator<O> {
-    /// A chunk of `size` bytes at `pointer` is about to be freed: had its holder filled it?
+    /// A chunk of `size` bytes at `pointer` is about to be freed, or to grow: had its holder
+    /// filled it?
     pub(crate) fn note_density(&self, pointer: usize, size: usize) {
         if size < PROOF_BYTES || self.settings.get(Setting::HugeGrowth) == usize::MAX {
             return;
@@ -58,16 +59,16 @@ impl<O: Os> Allocator<O> {
         self.density.0.store(if filled { seen.wrapping_add(1).max(1) } else { 0 }, Relaxed);
     }
 
-    /// Whether somebody has written to a page of a chunk that is being freed. A page of zeros
+    /// Whether somebody has written to a page of a chunk that is being freed or resized. A page of zeros
     /// counts as not: it may be one that we had put there.
     fn written(&self, page: usize) -> bool {
         let words = self.page_bytes() / size_of::<usize>();
-        // SAFETY: a whole page inside the chunk, which its holder has given up.
+        // SAFETY: a whole page inside the chunk, which its holder has left to us for this call.
         self.os.resident(page)
             && (0..words).any(|word| unsafe { at::<usize>(page).add(word).read() } != 0)
     }
 
-    /// Huge pages for a fresh mapping, if large chunks have proven to be filled. Advice alone:
+    /// Huge pages for a mapping that is fresh or has grown, if large chunks have proven to be filled. Advice alone:
     /// the kernel gives them block by block at the first touch, and what is never touched
     /// costs nothing. (In a heap the mark must go again; a mapping of its own is unmapped
     /// whole, and nothing of it is ever given back before.)

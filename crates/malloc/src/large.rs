@@ -237,6 +237,10 @@ impl<O: Os> Allocator<O> {
         if total == span.bytes() {
             return Some(pointer);
         }
+        let grows = total > span.bytes();
+        if grows {
+            self.note_density(pointer, span.end - pointer);
+        }
         let table = Table::lock(self);
         let slot = table.find(pointer)?;
         // SAFETY: the whole mapping of a chunk whose holder asked for the move.
@@ -247,6 +251,10 @@ impl<O: Os> Allocator<O> {
         unsafe { chunk.set_header(self.mapped_header(chunk, offset, total - offset)) };
         // A slot was just deleted, so this finds one.
         table.insert(chunk.pointer(), total);
+        drop(table);
+        if grows {
+            self.prepare_huge_mapping(Span::new(start, start + total));
+        }
         Some(chunk.pointer())
     }
 

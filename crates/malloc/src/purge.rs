@@ -25,9 +25,11 @@ use heapwise_layout::header::{MIN_CHUNK, free};
 const TOKENS_PER_SECOND: i64 = 20 << 20;
 /// Most that can be saved up.
 const TOKENS_MAX: i64 = 64 << 20;
-/// What a process starts with, and the most that it may owe: a short program should
-/// not spend its life on faults.
-const TOKENS_FIRST: i64 = 4 << 20;
+/// What a process starts with: a short program should not spend its life on faults.
+const TOKENS_FIRST: i64 = 1 << 20;
+/// Most that a process may owe. One purge may be larger than the tokens that allowed it; with less,
+/// what its faults took beyond them would be forgotten.
+const DEBT_MAX: i64 = 16 << 20;
 /// A process that has given so much back without growing shrinks.
 const SHRINKING_BYTES: usize = 16 << 20;
 /// Ranges given to the kernel at once.
@@ -80,7 +82,7 @@ impl Budget {
         self.filled_ns.store(now - elapsed_ns % 1000, Relaxed);
         let elapsed_us = elapsed_ns.min(10_000_000_000) as i64 / 1000;
         let grown = self.tokens.load(Relaxed) + elapsed_us * (TOKENS_PER_SECOND / 1_000_000);
-        let capped = grown.clamp(-TOKENS_FIRST, TOKENS_MAX);
+        let capped = grown.clamp(-DEBT_MAX, TOKENS_MAX);
         self.tokens.store(capped, Relaxed);
         capped > 0
     }

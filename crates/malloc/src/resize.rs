@@ -66,7 +66,9 @@ impl<O: Os> Held<'_, O> {
                         return false;
                     }
                     let rest = self.top_bytes() - missing;
+                    let touched = self.arena.top_touched.get();
                     self.set_top(next.offset(missing), rest);
+                    self.note_top_touched(touched);
                     self.relabel(chunk, size);
                     return true;
                 }

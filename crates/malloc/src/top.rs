@@ -271,6 +271,17 @@ impl<O: Os> Held<'_, O> {
         self.arena.top_resident.get().saturating_sub(touched)
     }
 
+    /// Something has been taken from the top, which had been touched up to `before`: what of that
+    /// had been given back takes tokens.
+    pub(crate) fn note_top_touched(&self, before: usize) {
+        let peak = self.arena.top_peak.get();
+        let now = self.arena.top_touched.get();
+        if now > before {
+            self.root.budget.refault(now.min(peak).saturating_sub(before));
+            self.arena.top_peak.set(peak.max(now));
+        }
+    }
+
     /// The dirty pages of the top: touched, or resident ahead of that, and not given back.
     pub(crate) fn top_dirty(&self) -> Span {
         let top = self.arena.top.get();

@@ -82,7 +82,7 @@ pub const TABLE: &[Tunable] = &[
     tunable(Setting::HugeGrowth, "HEAPWISE_HUGE_GROWTH", None, None,
         8 << 20, usize::MAX, "a heap that small chunks have filled to this size grows in huge pages of 2 MiB where the kernel has them; bytes"),
     tunable(Setting::FreeWait, "HEAPWISE_FREE_WAIT", None, None,
-        12 << 20, usize::MAX, "in an arena of this size a free may wait for the next 16 until its chunk is in the processor's cache; bytes; 0 for never"),
+        8 << 20, usize::MAX, "in an arena of this size a free may wait for the next 16 until its chunk is in the processor's cache; bytes; 0 for never"),
 ];
 
 const _: () = {

@@ -136,6 +136,26 @@ fn tokens_bound_what_churn_may_fault_in_again() {
 }
 
 #[test]
+fn a_block_that_grows_into_the_top_takes_tokens_too() {
+    let world = set(&[NO_MAPPINGS, (Setting::TrimThreshold, usize::MAX)]);
+    let slot = world.slot(0);
+    let round = || {
+        let small = world.alloc.malloc(&slot, LARGE);
+        let large = world.alloc.realloc(&slot, small, 4 * MIB);
+        assert_eq!(large, small, "the top is behind it");
+        (large..large + 4 * MIB).step_by(PAGE).for_each(|page| smash(page, 1));
+        world.alloc.free(&slot, large);
+        world.alloc.os.pass_ns(SECOND / 1000);
+    };
+    world.alloc.os.trace();
+    (0..20).for_each(|_| round());
+    let before = world.alloc.os.kernel().given_back_bytes;
+    (0..1000).for_each(|_| round());
+    let given = world.alloc.os.kernel().given_back_bytes - before;
+    assert!((4 * MIB..=20 * MIB + 2 * 4 * MIB).contains(&given), "{given} in a second");
+}
+
+#[test]
 fn a_tick_purges_what_stayed_dirty_for_a_whole_window() {
     let world = plain();
     let pointers: Vec<_> = (0..9).map(|_| world.malloc(0, LARGE)).collect();

@@ -63,6 +63,29 @@ fn large_chunks_take_huge_pages_once_such_were_filled() {
 }
 
 #[test]
+fn a_mapping_that_grows_takes_huge_pages_once_it_was_filled() {
+    for filled in [false, true] {
+        let world = plain();
+        let slot = world.slot(0);
+        let mut pointer = world.alloc.malloc(&slot, MIB);
+        let mut advised = Vec::new();
+        for log2 in 1..5 {
+            if filled {
+                (pointer..pointer + (MIB << log2 >> 1))
+                    .step_by(PAGE)
+                    .for_each(|page| smash(page, 1));
+            }
+            let grow = || pointer = world.alloc.realloc(&slot, pointer, MIB << log2);
+            advised.push(seen(&world, grow).iter().any(|call| matches!(call, Seen::Huge(_))));
+        }
+        // 2 MiB are too few for a huge page that is whole.
+        assert_eq!(advised, [false, filled, filled, filled]);
+        world.alloc.free(&slot, pointer);
+        world.alloc.check().unwrap();
+    }
+}
+
+#[test]
 fn what_was_given_back_comes_again_in_huge_pages() {
     let world = set(&[SETTING]);
     let pointers = fill(&world, 0, 40 * MIB);

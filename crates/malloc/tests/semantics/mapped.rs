@@ -110,7 +110,10 @@ fn mremap_resizes_and_keeps_the_contents() {
             last = realloc(&world, last, request);
         }
     });
-    assert!(calls.iter().all(|c| matches!(c, Seen::Remap(..))) && calls.len() == 3, "{calls:?}");
+    // Blocks of a world are written, so those that grow to 4 MiB or more may have huge pages.
+    let other = calls.iter().filter(|c| !matches!(c, Seen::Remap(..) | Seen::Huge(_))).count();
+    let remaps = calls.iter().filter(|c| matches!(c, Seen::Remap(..))).count();
+    assert!(other == 0 && remaps == 3, "{calls:?}");
     let same_pages = seen(&world, || _ = realloc(&world, last, 300 * KIB + 100));
     assert_eq!(same_pages, []);
     world.check();
