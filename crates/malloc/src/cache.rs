@@ -88,10 +88,7 @@ pub unsafe fn pop(bin: &CacheBin, exclusive: bool) -> usize {
     let chunk = Chunk::of(pointer);
     // SAFETY: in the list, so a chunk in transit that is this thread's alone.
     unsafe {
-        let next = at::<usize>(pointer).read();
-        // The next malloc of the class reads it, and would wait.
-        prefetch(next);
-        bin.head.set(next);
+        bin.head.set(at::<usize>(pointer).read());
         if exclusive {
             chunk.set_own_header(Header(chunk.own_header().0 | bin.live_header.get()));
         } else {
@@ -228,7 +225,10 @@ pub(crate) unsafe fn pop_unless_waiting(cache: &Cache, bin: &CacheBin) -> usize 
         return 0;
     }
     // SAFETY: the caller's promise.
-    unsafe { pop(bin, true) }
+    let pointer = unsafe { pop(bin, true) };
+    // The next malloc of the class reads it, and would wait.
+    prefetch(bin.head.get());
+    pointer
 }
 
 /// What the free fast path leaves to do.

@@ -213,21 +213,24 @@ enum Found {
     Warm,
     Few,
     None,
+    /// Most are not small: they have pages of their own, which waiting does not bring sooner.
+    NotSmall,
 }
 
 fn look_at_waiting(cache: &Cache) -> Found {
-    let (mut all, mut new) = (0, 0);
+    let (mut all, mut small, mut new) = (0, 0, 0);
     for pointer in cache.waiting_pointers() {
         let page = pointer >> PAGE_LOG2;
         let seen = cache.waiting.seen[page % SEEN_PAGES].replace(page as u16);
         all += 1;
         // SAFETY: in the range when it came, and that has not changed since.
         let is_small = unsafe { small_home(cache, pointer) }.fits();
-        // Larger ones have pages of their own, and there are not so many of them.
+        small += usize::from(is_small);
         new += usize::from(seen != page as u16 && is_small);
     }
     match all {
         0 => Found::None,
+        _ if small * 2 < all => Found::NotSmall,
         _ if all < WAITING / 2 => Found::Few,
         _ if new * COLD_SHARE >= all => Found::Cold,
         _ => Found::Warm,
@@ -268,11 +271,11 @@ impl<O: Os> Allocator<O> {
                 pause.set(FIRST_PAUSE);
                 (patience + WARM).min(MOST_PATIENCE)
             }
-            Found::Warm if patience <= WARM => {
+            Found::Warm if patience > WARM => patience - WARM,
+            Found::Warm | Found::NotSmall => {
                 pause.set((pause.get() * 2).clamp(FIRST_PAUSE, LAST_PAUSE));
                 0
             }
-            Found::Warm => patience - WARM,
             Found::Few => patience.saturating_sub(FEW),
             Found::None => patience - 1,
         };

@@ -251,6 +251,18 @@ fn warm_frees_do_not_wait_for_long() {
 }
 
 #[test]
+fn frees_of_medium_blocks_end_a_trial_at_once() {
+    let (world, _) = cold(&[]);
+    let mut blocks: Vec<_> = (0..200).map(|_| world.malloc(0, 20_000)).collect();
+    shuffle(&mut blocks, 2);
+    try_again(&world);
+    blocks[..12].iter().for_each(|&p| free(&world, 0, p));
+    behind(&world);
+    assert!(!frees_wait(&world));
+    world.check();
+}
+
+#[test]
 fn cold_frees_go_on_waiting() {
     let (world, blocks) = cold(&[]);
     for some in blocks.chunks(20) {
