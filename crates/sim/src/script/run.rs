@@ -140,6 +140,8 @@ struct Runner<'k, 'm> {
     held: BTreeMap<String, Held>,
     caches: BTreeMap<String, (CacheId, u64)>,
     marks: BTreeMap<String, u64>,
+    /// What statements in vain would have given a name to, and how they ended.
+    missed: BTreeMap<String, String>,
     ended: String,
     lines: Vec<Line>,
 }
@@ -161,6 +163,31 @@ fn signal(error: &TouchError) -> String {
     .to_owned()
 }
 
+fn of_process(name: &str) -> String {
+    format!("process {name}")
+}
+
+fn of_mapping(name: &str, var: &str) -> String {
+    format!("{name} mapping {var}")
+}
+
+fn of_kernel(var: &str) -> String {
+    format!("kernel {var}")
+}
+
+/// What a statement gives a name to.
+fn named(step: &Step) -> Option<String> {
+    match step {
+        Step::Process { name, .. } | Step::Fork { child: name, .. } => Some(of_process(name)),
+        Step::Mmap { name, var, .. } => Some(of_mapping(name, var)),
+        Step::Pages { var, .. }
+        | Step::Kmalloc { var, .. }
+        | Step::Vmalloc { var, .. }
+        | Step::Object { var, .. } => Some(of_kernel(var)),
+        _ => None,
+    }
+}
+
 impl<'k, 'm> Runner<'k, 'm> {
     fn new(kernel: &'k mut Kernel<'m>) -> Self {
         Self {
@@ -170,6 +197,7 @@ impl<'k, 'm> Runner<'k, 'm> {
             held: BTreeMap::new(),
             caches: BTreeMap::new(),
             marks: BTreeMap::new(),
+            missed: BTreeMap::new(),
             ended: "ok".into(),
             lines: Vec::new(),
         }
@@ -195,7 +223,9 @@ impl<'k, 'm> Runner<'k, 'm> {
                 for turn in 0..*times {
                     let step =
                         parse_step(&inner.replace('%', &turn.to_string())).map_err(failed)?;
-                    last = self.step(&step).map_err(failed)?.unwrap_or_else(|ended| ended);
+                    let ended = self.step(&step).map_err(failed)?;
+                    self.note(*line, text, &step, &ended);
+                    last = ended.unwrap_or_else(|ended| ended);
                     if self.ended != "ok" {
                         break;
                     }
@@ -206,6 +236,7 @@ impl<'k, 'm> Runner<'k, 'm> {
             }
             _ => {
                 let ended = self.step(step).map_err(failed)?;
+                self.note(*line, text, step, &ended);
                 let holds = ended.is_ok();
                 let found = ended.unwrap_or_else(|ended| ended);
                 if let Step::Load { .. } = step {
@@ -234,14 +265,36 @@ impl<'k, 'm> Runner<'k, 'm> {
         Ok(ended)
     }
 
+    /// Remembers a statement that would have given something a name, and did not.
+    fn note(&mut self, line: usize, text: &str, step: &Step, ended: &Ended) {
+        let Some(named) = named(step) else { return };
+        match ended {
+            Ok(_) => self.missed.remove(&named),
+            Err(ending) => {
+                self.missed.insert(named, format!("`{text}` in line {line} ended in {ending}"))
+            }
+        };
+    }
+
+    /// That there is no such thing, and why.
+    fn without(&self, named: &str, why: String) -> String {
+        match self.missed.get(named) {
+            Some(ended) => format!("{why}: {ended}"),
+            None => why,
+        }
+    }
+
     fn pid(&self, name: &str) -> Result<Pid, String> {
-        self.pids.get(name).copied().ok_or_else(|| format!("there is no process `{name}`"))
+        let none = || self.without(&of_process(name), format!("there is no process `{name}`"));
+        self.pids.get(name).copied().ok_or_else(none)
     }
 
     fn mapping(&self, name: &str, var: &str) -> Result<(Pid, Mapping), String> {
         let pid = self.pid(name)?;
         let mapping = self.mappings.get(&(pid, var.to_owned())).copied();
-        Ok((pid, mapping.ok_or_else(|| format!("`{name}` has no mapping `{var}`"))?))
+        let none =
+            || self.without(&of_mapping(name, var), format!("`{name}` has no mapping `{var}`"));
+        Ok((pid, mapping.ok_or_else(none)?))
     }
 
     fn part(&self, name: &str, var: &str, part: Part) -> Result<(Pid, VirtAddr, u64), String> {
@@ -428,7 +481,8 @@ impl<'k, 'm> Runner<'k, 'm> {
             }),
             Step::Vmalloc { var, bytes } => self.vmalloc(var, *bytes),
             Step::KernelFree { var } => {
-                let held = self.held.remove(var).ok_or(format!("the kernel has no `{var}`"))?;
+                let none = self.without(&of_kernel(var), format!("the kernel has no `{var}`"));
+                let held = self.held.remove(var).ok_or(none)?;
                 self.release(held).map_err(slab)
             }
             Step::Cache { cache, bytes } => {
@@ -574,6 +628,34 @@ impl<'k, 'm> Runner<'k, 'm> {
                 let frames: Vec<u32> = self.kernel.vmalloc_frames(*at).map(Pfn::get).collect();
                 frames.windows(2).all(|pair| pair[1] == pair[0] + 1)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::script::parse;
+
+    #[test]
+    fn what_failed_earlier_is_told_where_it_is_missed() {
+        for (text, line, told) in [
+            (
+                "process web\nweb mmap a 4G\nweb write a",
+                4,
+                "`web` has no mapping `a`: `web mmap a 4G` in line 3 ended in ENOMEM",
+            ),
+            ("process web\nweb write a", 3, "`web` has no mapping `a`"),
+            (
+                "kernel vmalloc v 4G\nkernel free v",
+                3,
+                "the kernel has no `v`: `kernel vmalloc v 4G` in line 2 ended in ENOMEM",
+            ),
+            ("repeat 99 kernel pages p% 10\nkernel free p98", 3, "the kernel has no `p98`"),
+        ] {
+            let script = parse(&format!("machine ram 64M overcommit 2\n{text}")).unwrap();
+            let Err(RunError::Script(error)) = run(&script, false) else { panic!("{text}") };
+            assert_eq!((error.line, error.why.as_str()), (line, told), "{text}");
         }
     }
 }
