@@ -113,7 +113,7 @@ pub fn set(setting: Setting, value: usize) -> bool {
 /// The value of a setting.
 #[must_use]
 pub fn setting(setting: Setting) -> usize {
-    global::ALLOCATOR.settings.get(setting)
+    global::setting(setting)
 }
 
 /// Bytes that may be used behind `pointer`, at least what was asked for.

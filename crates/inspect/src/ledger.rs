@@ -67,7 +67,10 @@ pub fn settle(maps: &[Mapping], pages: &Pages, claims: &[Claim], stacks: &[Span]
     // Pages between the mappings: the maps changed while we looked.
     let claimed_outside: usize = accepted
         .iter()
-        .map(|claim| pages.resident(claim.span) - resident_in_maps(maps, pages, claim.span))
+        .map(|claim| {
+            let inside = resident_in_maps(maps, pages, claim.span);
+            pages.resident(claim.span).saturating_sub(inside)
+        })
         .sum();
     let outside = pages.total().saturating_sub(mapped + claimed_outside);
     account.tally[Row::Unattributed] += outside;

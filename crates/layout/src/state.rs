@@ -203,19 +203,25 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Makes it ready: nothing waits yet.
+    pub fn init(&self) {
+        self.units.iter().for_each(|unit| unit.set(NOT_WAITING));
+        self.pause.set(1);
+    }
+
     const fn new() -> Self {
         Self {
-            units: [const { Cell::new(NOT_WAITING) }; WAITING],
+            units: [const { Cell::new(0) }; WAITING],
             large: [const { Cell::new(0) }; LARGE_COUNTERS],
             seen: [const { Cell::new(0) }; SEEN_PAGES],
             patience: Cell::new(0),
-            pause: Cell::new(1),
+            pause: Cell::new(0),
             next_pause: Cell::new(0),
         }
     }
 }
 
-/// [`Cache::mode`]: the cache that a thread has before its first call. Shared, never written.
+/// [`Cache::mode`]: the cache that a thread has before its first call, and after its last. Shared, never written.
 pub const MODE_UNATTACHED: u32 = 0;
 /// [`Cache::mode`]: the arena is this thread's alone; the fast paths work.
 pub const MODE_OPEN: u32 = 1;
@@ -223,8 +229,6 @@ pub const MODE_OPEN: u32 = 1;
 pub const MODE_SHARED: u32 = 2;
 /// [`Cache::mode`]: lent to whoever holds the arena's lock while the thread sleeps.
 pub const MODE_LENT: u32 = 3;
-/// [`Cache::mode`]: the thread has given its arena back and only serves late destructors.
-pub const MODE_DEAD: u32 = 4;
 
 /// Number of call counters.
 pub const CALL_KINDS: usize = 9;
@@ -313,7 +317,7 @@ impl Cache {
         units.filter(|&unit| unit != NOT_WAITING).map(move |unit| lo + unit as usize * ALIGNMENT)
     }
 
-    /// A closed cache without an arena.
+    /// A closed cache without an arena: all zero but for its mode.
     #[must_use]
     pub const fn new(mode: u32) -> Self {
         Self {
@@ -332,7 +336,7 @@ impl Cache {
             busy: AtomicU32::new(0),
             granted_bytes: Cell::new(0),
             unpublished: Cell::new(0),
-            publish_at: Cell::new(1),
+            publish_at: Cell::new(0),
             activity_seen: Cell::new(0),
             calls: [const { Cell::new(0) }; CALL_KINDS],
             counting: Cell::new(0),
@@ -460,12 +464,12 @@ pub struct Inbox {
 }
 
 impl ArenaState {
-    /// An arena without memory.
+    /// An arena without memory, all zero: what nobody writes to needs no memory.
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            magic: Cell::new(ARENA_MAGIC),
-            version: Cell::new(LAYOUT_VERSION),
+            magic: Cell::new(0),
+            version: Cell::new(0),
             index: Cell::new(0),
             key: Cell::new(0),
             flags: Cell::new(0),
@@ -534,7 +538,7 @@ pub struct ProcessState {
     /// [`PROCESS_MAGIC`] once the allocator is ready.
     pub magic: AtomicU64,
     /// [`LAYOUT_VERSION`].
-    pub version: u32,
+    pub version: AtomicU32,
     /// Bytes of a page.
     pub page_bytes: AtomicU32,
     /// Number of arenas made so far.
@@ -558,12 +562,12 @@ pub struct ProcessState {
 }
 
 impl ProcessState {
-    /// An empty root.
+    /// An empty root, all zero.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             magic: AtomicU64::new(0),
-            version: LAYOUT_VERSION,
+            version: AtomicU32::new(0),
             page_bytes: AtomicU32::new(0),
             arena_count: AtomicU32::new(0),
             multi_threaded: AtomicU32::new(0),
@@ -623,7 +627,7 @@ mod tests {
         let arena = ArenaState::new();
         assert_eq!(arena.cache.limit.load(core::sync::atomic::Ordering::Relaxed), 0);
         assert_eq!(arena.top.get(), 0);
-        let cache = Cache::new(MODE_DEAD);
+        let cache = Cache::new(MODE_UNATTACHED);
         assert!(cache.bins.iter().all(|bin| bin.head.get() == 0));
         assert_eq!(ProcessState::new().magic.load(core::sync::atomic::Ordering::Relaxed), 0);
     }

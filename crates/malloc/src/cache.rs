@@ -50,6 +50,9 @@ const _: () = {
     assert!(SMALL_MAX_CHUNK & BIN_MASK == SMALL_MAX_CHUNK);
 };
 
+/// What the first bin, which has no class, holds for a header: no header has just these bits.
+const UNUSED_FIRST: u64 = ALIGNMENT as u64;
+
 /// The header word, without P, of a live chunk of `size` bytes in `arena`.
 #[inline]
 pub fn live_header(arena: &ArenaState, size: usize) -> u64 {
@@ -60,11 +63,12 @@ pub fn live_header(arena: &ArenaState, size: usize) -> u64 {
 /// Gives an empty cache its classes.
 pub fn init(cache: &Cache, arena: &ArenaState, settings: &crate::tunables::Settings) {
     cache.arena.set(core::ptr::from_ref(arena).expose_provenance());
-    for (index, bin) in cache.bins.iter().enumerate() {
-        // No header selects an unused bin and matches it: the size bits contradict the index.
-        let unused = ((index ^ 1) * 16) as u64;
-        let used = (FIRST_BIN..END_BIN).contains(&index);
-        bin.live_header.set(if used { live_header(arena, bin_size(index)) } else { unused });
+    cache.publish_at.set(1);
+    // An unused bin's header is left 0, which no header that selects it can match: its size bits are
+    // not 0. Only those of the first bin are.
+    cache.bins[0].live_header.set(UNUSED_FIRST);
+    for index in FIRST_BIN..END_BIN {
+        cache.bins[index].live_header.set(live_header(arena, bin_size(index)));
     }
     crate::stock::set_bounds(cache, settings);
 }

@@ -12,7 +12,7 @@ use crate::os::{Os, Span};
 use crate::root::{Allocator, Place};
 use crate::sampling::sampled_header;
 use crate::stats::Call;
-use crate::threads::Slot;
+use crate::threads::{Slot, is_dead};
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{
@@ -21,7 +21,7 @@ use heapwise_layout::header::{
 use heapwise_layout::size::{
     MEDIUM_MAX_CHUNK, SMALL_MAX_CHUNK, cache_bin, chunk_size, medium_bin, medium_size,
 };
-use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo, MODE_DEAD};
+use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo};
 
 /// How often a thread that can have no arena looks for one that it may use.
 const PATIENCE: u32 = 16;
@@ -88,7 +88,7 @@ impl<O: Os> Allocator<O> {
     /// From the thread cache, refilled if need be.
     #[inline]
     fn allocate_cached(&self, cache: &Cache, index: usize) -> usize {
-        if cache.mode.load(Relaxed) == MODE_DEAD {
+        if is_dead(cache) {
             return 0;
         }
         let exclusive = self.is_exclusive(cache);
@@ -145,7 +145,7 @@ impl<O: Os> Allocator<O> {
             held.large_comes(taken.chunk.pointer(), size);
             Some(taken)
         };
-        if cache.mode.load(Relaxed) != MODE_DEAD {
+        if !is_dead(cache) {
             return take(self.arena_of(cache));
         }
         // No arena of its own: any that has no owner, or whose owner sleeps. One that
@@ -224,7 +224,7 @@ impl<O: Os> Allocator<O> {
         };
         let class = class_for(size).filter(|_| !self.wants_mapping(size));
         if let Some((index, _)) = class
-            && cache.mode.load(Relaxed) != MODE_DEAD
+            && !is_dead(cache)
         {
             let exclusive = self.is_exclusive(cache);
             // SAFETY: this thread's cache, and `exclusive` is what its arena is.
@@ -240,7 +240,7 @@ impl<O: Os> Allocator<O> {
         {
             return pointer;
         }
-        if cache.mode.load(Relaxed) != MODE_DEAD {
+        if !is_dead(cache) {
             self.alive(cache);
             let held = self.hold(self.arena_of(cache));
             held.drain_inbox(None);
@@ -298,7 +298,7 @@ impl<O: Os> Allocator<O> {
         heap: &HeapInfo,
         epoch: usize,
     ) {
-        if cache.mode.load(Relaxed) != MODE_DEAD
+        if !is_dead(cache)
             && self.arena_of(cache).heap.load(Relaxed) != core::ptr::from_ref(heap).addr()
         {
             self.note_heap(cache, pointer, heap, arena, epoch);
@@ -342,8 +342,7 @@ impl<O: Os> Allocator<O> {
         self.perturb_freed(chunk, size);
         // SAFETY: a live chunk that its holder frees. From here on a second free fails.
         unsafe { chunk.set_tag(0) };
-        let mode = cache.mode.load(Relaxed);
-        if mode == MODE_DEAD {
+        if is_dead(cache) {
             self.free_foreign_alone(arena, chunk);
         } else if !core::ptr::eq(arena, self.arena_of(cache)) {
             self.note(cache, Call::ForeignFree);
@@ -389,7 +388,7 @@ impl<O: Os> Allocator<O> {
     pub fn foreign_full_at(&self, slot: &Slot, index: usize) {
         let cache = &*self.enter(slot);
         // Or it has been sent home since, by whom the cache was lent to.
-        if cache.mode.load(Relaxed) != MODE_DEAD {
+        if !is_dead(cache) {
             self.send_bin(cache, index);
         }
     }
@@ -402,7 +401,7 @@ impl<O: Os> Allocator<O> {
         let size = unsafe { Chunk::of(pointer).header() }.size();
         let cache = &*self.enter(slot);
         let Some(index) = cache_bin(size) else { return };
-        if cache.mode.load(Relaxed) != MODE_DEAD && cache.bins[index].room.get() < 0 {
+        if !is_dead(cache) && cache.bins[index].room.get() < 0 {
             self.overflow(cache, index);
         }
     }
@@ -491,8 +490,7 @@ impl<O: Os> Allocator<O> {
 
     /// Makes a live chunk `size` bytes long where it is, if that is cheap.
     fn resize_in_place(&self, cache: &Cache, live: Live<'_>, size: usize) -> bool {
-        let mine = cache.mode.load(Relaxed) != MODE_DEAD
-            && core::ptr::eq(live.arena, self.arena_of(cache));
+        let mine = !is_dead(cache) && core::ptr::eq(live.arena, self.arena_of(cache));
         if !mine || live.size <= SMALL_MAX_CHUNK || size <= SMALL_MAX_CHUNK {
             return false;
         }
@@ -541,7 +539,7 @@ impl<O: Os> Allocator<O> {
     /// A sign of life for the helper.
     #[inline]
     fn alive(&self, cache: &Cache) {
-        if cache.mode.load(Relaxed) != MODE_DEAD {
+        if !is_dead(cache) {
             cache.activity.store(cache.activity.load(Relaxed).wrapping_add(1), Relaxed);
         }
     }

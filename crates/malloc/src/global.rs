@@ -12,7 +12,7 @@ use crate::closed;
 use crate::foreign::{Elsewhere, free_elsewhere};
 use crate::linux::{AT_SECURE, Linux, getauxval, machine, set_errno};
 use crate::record::{self, OFF, SAMPLING};
-use crate::root::{Allocator, HEAP_MAP};
+use crate::root::Allocator;
 use crate::sampling::malloc_counting;
 use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
@@ -26,7 +26,7 @@ use heapwise_layout::size::{SMALL_MAX_REQUEST, chunk_size};
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.
-pub static ALLOCATOR: Allocator<Linux> = Allocator::with_heap_map(Linux::new(), &HEAP_MAP);
+pub static ALLOCATOR: Allocator<Linux> = Allocator::new(Linux::new());
 
 const ENOMEM: i32 = 12;
 
@@ -348,6 +348,12 @@ pub fn page_bytes() -> usize {
 /// Gives free memory back, all but `pad` bytes of the main top; true if any went.
 pub fn trim(pad: usize) -> bool {
     ALLOCATOR.trim(slot(), pad)
+}
+
+/// The value of one setting.
+pub fn setting(setting: Setting) -> usize {
+    ALLOCATOR.prepare();
+    ALLOCATOR.settings.get(setting)
 }
 
 /// Sets one setting while the program runs; false if the value is out of range.

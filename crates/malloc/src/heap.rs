@@ -73,11 +73,9 @@ impl<O: Os> Allocator<O> {
     pub(crate) fn make_arena(&self, flags: u32) -> Option<&ArenaState> {
         let base = self.reserve_heap(self.page_up(FIRST_USABLE))?;
         let address = base + ((size_of::<HeapInfo>() + 63) & !63);
-        // SAFETY: fresh zeroed memory, aligned to 64, inside the usable part.
-        let arena = unsafe {
-            at::<ArenaState>(address).write(ArenaState::new());
-            &*at::<ArenaState>(address)
-        };
+        // SAFETY: fresh zeroed memory, aligned to 64, inside the usable part: an arena as
+        // `ArenaState::new` makes it, and what is not written to needs no memory.
+        let arena = unsafe { &*at::<ArenaState>(address) };
         arena.flags.set(flags);
         self.register_arena(arena);
         let held = self.hold(arena);

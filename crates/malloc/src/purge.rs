@@ -50,10 +50,15 @@ pub struct Budget {
 impl Budget {
     pub(crate) const fn new() -> Self {
         Self {
-            tokens: AtomicI64::new(TOKENS_FIRST),
+            tokens: AtomicI64::new(0),
             filled_ns: AtomicU64::new(0),
             given_since_growth: AtomicUsize::new(0),
         }
+    }
+
+    /// What a process starts with.
+    pub(crate) fn fill(&self) {
+        self.tokens.store(TOKENS_FIRST, Relaxed);
     }
 
     /// Where the tokens stand, for the published state.

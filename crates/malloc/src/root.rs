@@ -17,7 +17,8 @@ use core::sync::atomic::{
 use heapwise_layout::header::{ALIGNMENT, HEADER_BYTES};
 use heapwise_layout::report::ProcessRecord;
 use heapwise_layout::state::{
-    ARENA_MAIN, ArenaState, HEAP_RESERVE, HeapInfo, PROCESS_MAGIC, ProcessState,
+    ARENA_MAGIC, ARENA_MAIN, ArenaState, HEAP_RESERVE, HeapInfo, LAYOUT_VERSION, PROCESS_MAGIC,
+    ProcessState,
 };
 
 /// Bits of a user address on the platforms we know.
@@ -25,11 +26,8 @@ pub(crate) const ADDRESS_BITS: u32 = if cfg!(target_arch = "x86_64") { 47 } else
 /// One bit for each place where a secondary heap can stand.
 const HEAP_MAP_WORDS: usize = (1 << (ADDRESS_BITS - HEAP_RESERVE.ilog2())) / 64;
 
-/// Such a map, all zero: 256 KiB that a process without secondary heaps never touches.
-pub type HeapMap = [AtomicU64; HEAP_MAP_WORDS];
-
-/// The process's own.
-pub static HEAP_MAP: HeapMap = [const { AtomicU64::new(0) }; HEAP_MAP_WORDS];
+/// Such a map: 256 KiB, made with the first secondary heap.
+type HeapMap = [AtomicU64; HEAP_MAP_WORDS];
 
 /// Slots of the mapped table before it needs memory of its own.
 pub const FIRST_MAPPED_SLOTS_LOG2: u32 = 9;
@@ -72,7 +70,7 @@ pub struct Allocator<O: Os> {
     pub(crate) secret: AtomicU64,
     pub(crate) main: ArenaState,
     pub(crate) first_mapped_slots: [AtomicU64; 1 << FIRST_MAPPED_SLOTS_LOG2],
-    /// A bit for each place of a reserved heap; null until there is one, unless it was given.
+    /// A bit for each place of a reserved heap; null until there is one.
     heap_map: AtomicPtr<AtomicU64>,
 }
 
@@ -93,19 +91,11 @@ pub enum Place<'a> {
 
 impl<O: Os> Allocator<O> {
     /// An allocator that has asked for nothing yet.
+    ///
+    /// All of it is zero if `os` is: a static one is no part of the program's file then, and takes
+    /// memory only for the pages of it that are written to.
     #[must_use]
     pub const fn new(os: O) -> Self {
-        Self::over(os, core::ptr::null_mut())
-    }
-
-    /// As [`Allocator::new`], with a map of heaps in a static of its own. (Inside this one it
-    /// would be part of the library's file, since not all of this is zero.)
-    #[must_use]
-    pub const fn with_heap_map(os: O, map: &'static HeapMap) -> Self {
-        Self::over(os, map.as_ptr().cast_mut())
-    }
-
-    const fn over(os: O, heap_map: *mut AtomicU64) -> Self {
         Self {
             state: ProcessState::new(),
             os,
@@ -126,7 +116,7 @@ impl<O: Os> Allocator<O> {
             secret: AtomicU64::new(0),
             main: ArenaState::new(),
             first_mapped_slots: [const { AtomicU64::new(0) }; 1 << FIRST_MAPPED_SLOTS_LOG2],
-            heap_map: AtomicPtr::new(heap_map),
+            heap_map: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
 
@@ -148,7 +138,10 @@ impl<O: Os> Allocator<O> {
             }
             return;
         }
+        self.settings.fill();
+        self.budget.fill();
         self.secret.store(self.os.random(), Relaxed);
+        self.state.version.store(LAYOUT_VERSION, Relaxed);
         self.state.page_bytes.store(self.os.page_bytes() as u32, Relaxed);
         let slots = self.first_mapped_slots.as_ptr().expose_provenance();
         self.state.mapped.slots.store(slots, Relaxed);
@@ -289,11 +282,14 @@ impl<O: Os> Allocator<O> {
     /// Notes a new arena and gives it its secret.
     pub(crate) fn register_arena(&self, arena: &ArenaState) {
         let index = self.state.arena_count.load(Relaxed);
+        arena.magic.set(ARENA_MAGIC);
+        arena.version.set(LAYOUT_VERSION);
         arena.index.set(index);
         let mixed =
             (self.secret.load(Relaxed) ^ u64::from(index)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         arena.key.set(mixed ^ (mixed >> 32));
         crate::arena::init_bins(arena);
+        arena.cache.waiting.init();
         let address = core::ptr::from_ref(arena).expose_provenance();
         self.state.arenas[index as usize].store(address, Release);
         self.state.arena_count.store(index + 1, Release);

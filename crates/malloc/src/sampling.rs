@@ -17,7 +17,7 @@ use crate::threads::Slot;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{TAG_SHIFT, sampled_tag};
 use heapwise_layout::size::SMALL_MAX_REQUEST;
-use heapwise_layout::state::{ArenaState, Cache, MODE_DEAD, MODE_UNATTACHED};
+use heapwise_layout::state::{ArenaState, Cache, MODE_UNATTACHED};
 
 /// The header word, without P, of a watched live chunk.
 pub(crate) fn sampled_header(arena: &ArenaState, size: usize) -> u64 {
@@ -86,7 +86,7 @@ impl<O: Os> Allocator<O> {
     pub fn count_down(&self, slot: &Slot, bytes: usize, mean_bytes: u64) -> bool {
         let cache = slot.cache();
         // Those two are shared and never written.
-        if matches!(cache.mode.load(Relaxed), MODE_UNATTACHED | MODE_DEAD) {
+        if cache.mode.load(Relaxed) == MODE_UNATTACHED {
             return false;
         }
         if cache.sample_seed.get() == 0 {

@@ -4,11 +4,12 @@ use crate::arena::Held;
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::Allocator;
+use crate::threads::is_dead;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use heapwise_layout::bins::{BINS, FASTBINS};
 use heapwise_layout::header::{ALIGNMENT, MIN_CHUNK, free};
 use heapwise_layout::report::{PUBLISH_EVERY, ProcessRecord};
-use heapwise_layout::state::{CALL_KINDS, Cache, MODE_DEAD};
+use heapwise_layout::state::{CALL_KINDS, Cache};
 use heapwise_layout::walk::{ChunkState, Stretch, walk};
 
 /// Publications between two looks at the kernel's figures.
@@ -236,7 +237,7 @@ impl<O: Os> Allocator<O> {
 
     #[cold]
     fn note_counted(&self, cache: &Cache, call: Call) {
-        if cache.mode.load(Relaxed) == MODE_DEAD {
+        if is_dead(cache) {
             return;
         }
         let slot = &cache.calls[call as usize];

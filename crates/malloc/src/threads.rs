@@ -17,8 +17,7 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use heapwise_layout::header::{Header, PREV_IN_USE};
 use heapwise_layout::size::chunk_size;
 use heapwise_layout::state::{
-    ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_DEAD, MODE_LENT, MODE_OPEN, MODE_SHARED,
-    MODE_UNATTACHED,
+    ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_LENT, MODE_OPEN, MODE_SHARED, MODE_UNATTACHED,
 };
 
 /// glibc's arenas per core.
@@ -38,7 +37,13 @@ unsafe impl Sync for ClosedCache {}
 /// The cache of a thread before its first call.
 pub static UNATTACHED: ClosedCache = ClosedCache(Cache::new(MODE_UNATTACHED));
 /// The cache of a thread after its exit handlers have run.
-pub static DEAD: ClosedCache = ClosedCache(Cache::new(MODE_DEAD));
+pub static DEAD: ClosedCache = ClosedCache(Cache::new(MODE_UNATTACHED));
+
+/// Whether the thread has given its arena back, or has got none, and is served without a cache.
+#[inline]
+pub(crate) fn is_dead(cache: &Cache) -> bool {
+    core::ptr::eq(cache, &DEAD.0)
+}
 
 /// A thread's cache while the thread is behind the fast paths.
 pub(crate) struct Entered<'a>(&'a Cache);
@@ -46,7 +51,7 @@ pub(crate) struct Entered<'a>(&'a Cache);
 impl<'a> Entered<'a> {
     fn new(cache: &'a Cache) -> Self {
         // The dead cache is shared and never written.
-        if !core::ptr::eq(cache, &DEAD.0) {
+        if !is_dead(cache) {
             cache.busy.store(cache.busy.load(Relaxed) + 1, Relaxed);
         }
         Self(cache)
@@ -72,7 +77,7 @@ impl core::ops::Deref for Entered<'_> {
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !core::ptr::eq(self.0, &DEAD.0) {
+        if !is_dead(self.0) {
             self.0.busy.store(self.0.busy.load(Relaxed) - 1, Relaxed);
         }
     }
@@ -110,8 +115,8 @@ impl<O: Os> Allocator<O> {
     #[inline]
     pub(crate) fn enter<'a>(&'a self, slot: &'a Slot) -> Entered<'a> {
         let cache = slot.cache();
-        if matches!(cache.mode.load(Acquire), MODE_UNATTACHED | MODE_DEAD) {
-            let cache = if core::ptr::eq(cache, &DEAD.0) { cache } else { self.attach(slot) };
+        if cache.mode.load(Acquire) == MODE_UNATTACHED {
+            let cache = if is_dead(cache) { cache } else { self.attach(slot) };
             return Entered::new(cache);
         }
         let entered = Entered::new(cache);
@@ -293,7 +298,9 @@ impl<'a, O: Os> Held<'a, O> {
         // SAFETY: inside the fresh chunk, aligned; it is never freed.
         unsafe {
             at::<Cache>(address).write(Cache::new(MODE_SHARED));
-            Some(&*at::<Cache>(address))
+            let cache = &*at::<Cache>(address);
+            cache.waiting.init();
+            Some(cache)
         }
     }
 

@@ -3,7 +3,10 @@
 //! A setting can come from `HEAPWISE_*`, from glibc's own variable, from
 //! `GLIBC_TUNABLES`, or from `mallopt`. Values are words; sizes are bytes.
 
-use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicU32, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 pub use heapwise_layout::settings::{SETTINGS, Setting};
 
 /// How a setting is called and what it may be.
@@ -100,19 +103,41 @@ pub struct Settings {
     values: [AtomicUsize; SETTINGS],
     /// 1 while the mmap threshold moves by itself.
     dynamic: AtomicUsize,
+    /// [`RAW`], [`FILLING`] or [`FILLED`].
+    state: AtomicU32,
 }
 
+/// All zero.
+const RAW: u32 = 0;
+/// Somebody puts the defaults in.
+const FILLING: u32 = 1;
+/// Ready.
+const FILLED: u32 = 2;
+
 impl Settings {
-    /// The defaults.
+    /// All zero: [`Settings::fill`] comes first.
     #[must_use]
     pub const fn new() -> Self {
-        let mut values = [const { AtomicUsize::new(0) }; SETTINGS];
-        let mut i = 0;
-        while i < SETTINGS {
-            values[i] = AtomicUsize::new(TABLE[i].default);
-            i += 1;
+        Self {
+            values: [const { AtomicUsize::new(0) }; SETTINGS],
+            dynamic: AtomicUsize::new(0),
+            state: AtomicU32::new(RAW),
         }
-        Self { values, dynamic: AtomicUsize::new(1) }
+    }
+
+    /// Puts the defaults in, once.
+    pub fn fill(&self) {
+        if self.state.compare_exchange(RAW, FILLING, Acquire, Acquire).is_err() {
+            while self.state.load(Acquire) != FILLED {
+                core::hint::spin_loop();
+            }
+            return;
+        }
+        for (value, tunable) in self.values.iter().zip(TABLE) {
+            value.store(tunable.default, Relaxed);
+        }
+        self.dynamic.store(1, Relaxed);
+        self.state.store(FILLED, Release);
     }
 
     /// The value of one setting.
@@ -127,6 +152,7 @@ impl Settings {
         if value > TABLE[setting as usize].max {
             return false;
         }
+        self.fill();
         self.values[setting as usize].store(value, Relaxed);
         if matches!(
             setting,
@@ -228,6 +254,7 @@ mod tests {
     #[test]
     fn variables_reach_their_settings_and_freeze_the_threshold() {
         let settings = Settings::new();
+        settings.fill();
         settings.learn_mapped_free(1 << 20);
         assert_eq!(settings.get(Setting::MmapThreshold), 1 << 20);
         assert_eq!(settings.get(Setting::TrimThreshold), 2 << 20);

@@ -208,6 +208,11 @@ fn read_cache(memory: &impl Read, address: usize) -> Option<(ThreadCache, usize)
         ..ThreadCache::default()
     };
     for index in 0..CACHE_BINS {
+        if class_bytes(index) == 0 {
+            // Nobody writes to these, so they may have no page.
+            cache.bins.push(Count::default());
+            continue;
+        }
         let bin = offset_of!(Cache, bins) + index * size_of::<CacheBin>();
         let room = fields.half(bin + offset_of!(CacheBin, room))?.cast_signed();
         let bound = fields.half(bin + offset_of!(CacheBin, bound))?;

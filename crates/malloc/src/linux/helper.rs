@@ -8,6 +8,7 @@
 //! It is started by a free that leaves something to give back, or from outside
 //! through [`machine::start_from_outside`], to carry out a command.
 
+use super::errno_address;
 use super::machine::{self, nr, syscall};
 use crate::global::ALLOCATOR;
 use core::cell::UnsafeCell;
@@ -17,22 +18,25 @@ use core::sync::atomic::{AtomicU32, Ordering::Acquire};
 const TICK_NS: usize = 500_000_000;
 /// Its stack: the deepest path is a purge, about 4 KiB.
 const STACK_BYTES: usize = 32 << 10;
-/// Room below and above its thread pointer, where the C library expects its own words.
-const STORAGE_BYTES: usize = 32 << 10;
+/// Room below its thread pointer, where the C library and the program expect their thread-local
+/// storage, errno's word among it: a program may have much, and what is not touched costs nothing.
+const STORAGE_BELOW: usize = 1 << 20;
+/// Room above it, for the C library's own words.
+const STORAGE_ABOVE: usize = 16 << 10;
 const PR_SET_NAME: usize = 15;
 
 /// The stack, growing down from its end, and behind it the storage, the thread
-/// pointer in its middle.
+/// pointer in it.
 #[repr(C, align(64))]
 pub struct Ground {
     stack: [u8; STACK_BYTES],
-    storage: [usize; STORAGE_BYTES / 8],
+    storage: [usize; (STORAGE_BELOW + STORAGE_ABOVE) / 8],
 }
 
 /// Offset of the stack's end.
 pub const STACK_END: usize = STACK_BYTES;
 /// Offset of the thread pointer.
-pub const THREAD_POINTER: usize = STACK_BYTES + STORAGE_BYTES / 2;
+pub const THREAD_POINTER: usize = STACK_BYTES + STORAGE_BELOW;
 
 /// [`Ground`] in a static.
 pub struct Shared(UnsafeCell<Ground>);
@@ -40,8 +44,10 @@ pub struct Shared(UnsafeCell<Ground>);
 unsafe impl Sync for Shared {}
 
 /// What the helper runs on.
-pub static GROUND: Shared =
-    Shared(UnsafeCell::new(Ground { stack: [0; STACK_BYTES], storage: [0; STORAGE_BYTES / 8] }));
+pub static GROUND: Shared = Shared(UnsafeCell::new(Ground {
+    stack: [0; STACK_BYTES],
+    storage: [0; (STORAGE_BELOW + STORAGE_ABOVE) / 8],
+}));
 
 /// Whether the calling thread may have a stream of records: any but a helper whose storage does
 /// not reach down to the word for it, since the program has much thread-local storage.
@@ -49,7 +55,7 @@ pub fn may_have_stream() -> bool {
     let pointer = machine::thread_pointer();
     let ground = GROUND.0.get().expose_provenance();
     let below = pointer.wrapping_sub(machine::stream_slot());
-    pointer != ground + THREAD_POINTER || below <= STORAGE_BYTES / 2
+    pointer != ground + THREAD_POINTER || below <= STORAGE_BELOW
 }
 
 fn tid() -> &'static AtomicU32 {
@@ -76,6 +82,11 @@ pub fn start() -> bool {
 
 /// What the helper does.
 pub extern "C" fn body() {
+    // Calls into the C library write to it.
+    let storage = machine::thread_pointer() - STORAGE_BELOW..machine::thread_pointer();
+    if !storage.contains(&errno_address()) {
+        return;
+    }
     let pause = [0usize, TICK_NS];
     // SAFETY: a NUL-terminated name, a timespec.
     unsafe {

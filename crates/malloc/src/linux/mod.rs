@@ -90,6 +90,12 @@ fn keeping_errno<T>(body: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Where the calling thread's errno stands.
+fn errno_address() -> usize {
+    // SAFETY: only computes an address.
+    unsafe { __errno_location() }.addr()
+}
+
 /// Sets errno.
 pub fn set_errno(value: i32) {
     // SAFETY: errno of this thread.

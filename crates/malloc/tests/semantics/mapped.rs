@@ -59,6 +59,7 @@ fn values_set_by_hand_freeze_the_threshold() {
         [Setting::MmapThreshold, Setting::TrimThreshold, Setting::TopPad, Setting::MmapMax]
     {
         let world = plain();
+        world.alloc.prepare();
         let value = world.alloc.settings.get(setting);
         world.alloc.settings.set(setting, value);
         let pointer = world.malloc(0, MIB);
