@@ -15,6 +15,17 @@ static START: global::Start = global::start;
 #[unsafe(link_section = ".fini_array")]
 static FINISH: global::Finish = global::finish;
 
+// Where in a line of 64 bytes `free` and `malloc` begin makes 4 % of their time (ADR 0088), and is else
+// left to the size of all code before them. So their section begins with a line; then free begins
+// 16 bytes behind the begin of one, and malloc with one. (32 and 16 are as good, 0 and 48, 48 and 32 are not.)
+#[cfg(target_arch = "x86_64")]
+core::arch::global_asm!(
+    ".pushsection heapwise_fast, \"ax\", @progbits",
+    ".balign 64",
+    ".skip 16, 0xcc",
+    ".popsection",
+);
+
 /// C: malloc.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "heapwise_fast")]
