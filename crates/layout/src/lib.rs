@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bins;
+mod cache;
 pub mod control;
 pub mod header;
 pub mod live;
