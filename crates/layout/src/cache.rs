@@ -162,7 +162,7 @@ pub struct Cache {
     pub mode: AtomicU32,
     /// Kernel thread id of the owner.
     pub tid: AtomicU32,
-    /// Address of the [`ArenaState`].
+    /// Address of the [`ArenaState`](crate::state::ArenaState).
     pub arena: Cell<usize>,
     /// Next cache of the same arena.
     pub next: Cell<usize>,
