@@ -29,6 +29,13 @@ use heapwise_layout::state::{
 /// Largest request that a medium chunk serves.
 const MEDIUM_MAX_REQUEST: usize = MEDIUM_MAX_CHUNK - OVERHEAD_BYTES;
 
+/// From this size on a class that has no chunk takes a larger one …
+const LENT_MIN_BYTES: usize = 4 << 10;
+/// … of the next so many classes, a quarter larger at most, …
+const LENDERS: usize = 2;
+/// … if one of them has so many.
+const LENDS_FROM: u32 = 3;
+
 /// First bin in use.
 pub const FIRST_BIN: usize = 2;
 /// Bins in use end here.
@@ -533,8 +540,22 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
         return 0;
     }
     let size = (request + 23) & !15;
+    let index = medium_bin(size);
     // SAFETY: an open cache is this thread's, and its arena too.
-    unsafe { pop_unless_waiting(cache, &cache.bins[medium_bin(size)]) }
+    let pointer = unsafe { pop_unless_waiting(cache, &cache.bins[index]) };
+    if pointer != 0 || size < LENT_MIN_BYTES {
+        return pointer;
+    }
+    for bin in cache.bins[..END_BIN].iter().skip(index + 1).take(LENDERS) {
+        if count(bin) >= LENDS_FROM {
+            // SAFETY: as above.
+            let pointer = unsafe { pop_unless_waiting(cache, bin) };
+            if pointer != 0 {
+                return pointer;
+            }
+        }
+    }
+    0
 }
 
 /// An aligned request without a lock: the user pointer, or 0 for the slow path.

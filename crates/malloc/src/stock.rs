@@ -24,10 +24,10 @@ const FIRST_BOUND_BYTES: usize = 16 << 10;
 const LOW_BOUND_BYTES: usize = 1 << 10;
 /// No bound grows beyond this.
 const HIGH_BOUND_BYTES: usize = 1 << 20;
-/// The first refill fetches this much, each further one twice as much …
+/// The first refill fetches this much, each further one half as much again …
 const FIRST_FILL_BYTES: usize = 1 << 10;
 /// … up to this.
-const HIGH_FILL_BYTES: usize = 32 << 10;
+const HIGH_FILL_BYTES: usize = 16 << 10;
 
 /// An overflow leaves no more chunks than this in the cache, so that they are found quickly.
 const KEEP: u32 = 64;
@@ -114,7 +114,11 @@ impl<O: Os> Held<'_, O> {
         }
         bin.head.set(run.first);
         bin.room.set(bin.bound.get() as i32 - run.count as i32);
-        bin.fill.set((fill as u32 * 2).min(chunks(HIGH_FILL_BYTES, size, 1)).min(0xffff) as u16);
+        bin.fill.set(
+            (fill as u32 + (fill as u32).div_ceil(2))
+                .min(chunks(HIGH_FILL_BYTES, size, 1))
+                .min(0xffff) as u16,
+        );
         true
     }
 
