@@ -187,11 +187,14 @@ impl<'m> Kernel<'m> {
         }
     }
 
-    /// Whether a frame of a block is the model's or the slabs'.
+    /// Whether a frame of a block is the model's or the slabs', or none that there is.
     fn is_in_use(&self, pfn: u32, order: usize) -> bool {
         let taken = self.frames.taken.borrow();
         let mut frames = pfn..pfn + (1 << order);
-        frames.any(|pfn| covering(&self.blocks, pfn).or(covering(&taken, pfn)).is_some())
+        frames.any(|pfn| {
+            let absent = self.holes.iter().any(|(from, to)| (*from..*to).contains(&pfn));
+            absent || covering(&self.blocks, pfn).or(covering(&taken, pfn)).is_some()
+        })
     }
 
     fn add(&mut self, pfn: Pfn, order: usize) {

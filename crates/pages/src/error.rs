@@ -20,7 +20,7 @@ pub enum ClaimError {
     Foreign,
     /// The first frame is no multiple of the block's size.
     Misaligned,
-    /// At least one frame is in use.
+    /// At least one frame is in use, or in a hole.
     NotFree,
     /// The order is above the largest that the zones keep.
     TooLarge,
