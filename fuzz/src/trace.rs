@@ -134,6 +134,7 @@ fn kind(what: &What) -> u32 {
         What::ProcessEnd => 19,
         What::Lost { .. } => 20,
         What::ProcessGone => 21,
+        What::Touched { .. } => 22,
     }
 }
 

@@ -121,6 +121,47 @@ fn every_call_is_there_once_with_size_address_and_order() {
 }
 
 #[test]
+fn large_blocks_tell_how_much_of_them_was_touched() {
+    needs_library!();
+    let directory = tempdir().expect("a directory");
+    let Some(program) = program(
+        directory.path(),
+        "touches",
+        "int main(void) {\n\
+           char *all = malloc(3000000); memset(all, 1, 3000000); sink = all; free(all);\n\
+           char *few = malloc(3100000); few[0] = few[2000000] = 1; sink = few; free(few);\n\
+           char *cut = malloc(3200000); memset(cut, 1, 1000000);\n\
+           sink = cut = realloc(cut, 200000); free(cut);\n\
+           char *kept = calloc(1, 3300000); kept[7] = 1; sink = kept;\n\
+           return 0; }\n",
+    ) else {
+        return;
+    };
+    let command = [program.to_str().expect("utf-8")];
+    let (trace, code) = record(directory.path(), &[], &command);
+    assert_eq!(code, Some(0));
+    let mut sizes = HashMap::new();
+    let mut told = HashMap::new();
+    for event in events(&trace) {
+        if let Some((address, size)) = event.what.allocates() {
+            sizes.insert(address, size);
+        }
+        if let What::Touched { address, bytes } = event.what {
+            told.insert(sizes[&address], bytes);
+        }
+    }
+    // A page more or less: where the block begins in its first one, and what the allocator writes.
+    for (size, touched) in
+        [(3_000_000, 3_000_000), (3_100_000, 8192), (3_200_000, 1_000_000), (3_300_000, 4096)]
+    {
+        let bytes = told.get(&size).copied().unwrap_or(u64::MAX);
+        assert!(bytes.abs_diff(touched) <= 3 * 4096, "{size}: {bytes}, expected {touched}");
+    }
+    let (trace, _) = record(directory.path(), &["--touched", "0"], &command);
+    assert!(!events(&trace).iter().any(|e| matches!(e.what, What::Touched { .. })));
+}
+
+#[test]
 fn a_wait_stands_between_the_calls_before_and_behind_it() {
     needs_library!();
     let directory = tempdir().expect("a directory");

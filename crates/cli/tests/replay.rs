@@ -188,8 +188,13 @@ fn a_replay_on_glibc_is_like_the_original() {
     assert!(beyond(original.mmap, start_up.mmap) > 50.0, "{original:?}");
 }
 
-/// Records a program, then runs it once more on the C library's malloc and replays the record there.
+/// Records a program, then runs it once more on the C library's malloc and replays the record there;
+/// its heap is of at least so many bytes.
 fn like_its_original(command: &[&str]) {
+    like_its_original_of(10e6, command);
+}
+
+fn like_its_original_of(least_bytes: f64, command: &[&str]) {
     if Command::new(command[0]).arg("--version").output().is_err() {
         eprintln!("skipped: no {}", command[0]);
         return;
@@ -224,7 +229,7 @@ fn like_its_original(command: &[&str]) {
     let [original, replayed] = [0, 1].map(|index| &object["results"][index]);
     assert_eq!((&original["malloc"], &replayed["malloc"]), (&"original".into(), &"glibc".into()));
     let peak = |of: &Value| number(&of["rss_peak_bytes"]["median"]);
-    assert!(peak(original) > 10e6, "{original}");
+    assert!(peak(original) > least_bytes, "{original}");
     near("peak RSS", peak(replayed), peak(original), 0.05, 0.0);
     for name in ["brk", "mmap"] {
         let calls = |of: &Value| number(&of["kernel_calls"][name]);
@@ -252,6 +257,55 @@ fn a_programs_own_mappings_are_not_its_mallocs() {
     let directory = tempdir().unwrap();
     if let Some(program) = compile(directory.path(), "collector", COLLECTOR, &["-O1"]) {
         like_its_original(&[program.to_str().unwrap()]);
+    }
+}
+
+/// A repository whose history git has something to say about.
+fn repository(directory: &Path) -> Option<PathBuf> {
+    let mut draw = 5u64;
+    let mut line = || {
+        let mut word = || {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("word{}", draw >> 50)
+        };
+        (0..8).map(|_| word()).collect::<Vec<_>>().join(" ")
+    };
+    let mut lines: Vec<String> = (0..3000).map(|_| line()).collect();
+    let mut stream = String::new();
+    for commit in 0..40 {
+        for index in 0..20 {
+            lines[(commit * 997 + index * 149) % 3000] = line();
+        }
+        let text = lines.join("\n");
+        stream += &format!(
+            "commit refs/heads/main\ncommitter A <a@b> {} +0000\ndata 1\nc\n\
+             M 100644 inline file\ndata {}\n{text}\n",
+            1_700_000_000 + commit,
+            text.len(),
+        );
+    }
+    let path = directory.join("repository");
+    let git = || Command::new("git");
+    git().args(["init", "-q", "--bare"]).arg(&path).status().ok()?.success().then_some(())?;
+    let mut import = git();
+    import.arg("--git-dir").arg(&path).args(["fast-import", "--quiet"]).stdin(Stdio::piped());
+    let mut import = import.spawn().ok()?;
+    std::io::Write::write_all(&mut import.stdin.take()?, stream.as_bytes()).ok()?;
+    import.wait().ok()?.success().then_some(path)
+}
+
+/// git keeps tables that it hardly uses.
+#[test]
+fn pages_never_touched_are_not_touched_by_a_replay() {
+    needs_library!();
+    let directory = tempdir().unwrap();
+    match repository(directory.path()) {
+        Some(path) => {
+            let path = format!("--git-dir={}", path.display());
+            let log = ["git", &path, "--no-pager", "log", "-p", "--stat", "main"];
+            like_its_original_of(1.5e6, &log);
+        }
+        None => eprintln!("skipped: no git"),
     }
 }
 

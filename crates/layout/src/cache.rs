@@ -162,6 +162,10 @@ pub struct Cache {
     pub mode: AtomicU32,
     /// Kernel thread id of the owner.
     pub tid: AtomicU32,
+    /// As `range_span`, while every call is recorded and nothing else closes the cache; else 0.
+    pub closed_span: AtomicUsize,
+    /// Requests below this are counted and then served while a profile is on; else 0.
+    pub sample_limit: AtomicUsize,
     /// Address of the [`ArenaState`](crate::state::ArenaState).
     pub arena: Cell<usize>,
     /// Next cache of the same arena.
@@ -235,6 +239,8 @@ impl Cache {
             wait_at: Cell::new(0),
             mode: AtomicU32::new(mode),
             tid: AtomicU32::new(0),
+            closed_span: AtomicUsize::new(0),
+            sample_limit: AtomicUsize::new(0),
             arena: Cell::new(0),
             next: Cell::new(0),
             activity: AtomicU32::new(0),

@@ -25,7 +25,7 @@ pub const LIVE_ENV: &str = "HEAPWISE_RECORD_FILE";
 /// First word of the file: "HWRECORD".
 pub const LIVE_MAGIC: u64 = u64::from_le_bytes(*b"HWRECORD");
 /// Bumped whenever something here moves.
-pub const LIVE_VERSION: u32 = 2;
+pub const LIVE_VERSION: u32 = 3;
 /// Bytes before the first chunk.
 pub const LIVE_HEADER_BYTES: usize = 8192;
 /// Bytes of a chunk, head and records.
@@ -34,6 +34,9 @@ pub const CHUNK_BYTES: usize = 64 << 10;
 pub const CHUNK_HEAD_BYTES: usize = 128;
 /// Most chunks in a file.
 pub const CHUNKS: usize = 16384;
+/// A recorder that waits is woken when so many chunks have become full: a call to the kernel costs
+/// a thread as much as hundreds of records.
+pub const WAKE_CHUNKS: u32 = 8;
 /// Size of the (sparse) file.
 pub const LIVE_FILE_BYTES: usize = LIVE_HEADER_BYTES + CHUNKS * CHUNK_BYTES;
 /// Ticks of the processor's counter are shifted so far down before they are recorded.
@@ -69,7 +72,7 @@ pub struct LiveHeader {
     pub high_water: AtomicU32,
     /// Rises with each full chunk; the recorder waits on it.
     pub filled: AtomicU32,
-    /// 1 while the recorder waits on `filled`.
+    /// 1 while the recorder waits on `filled`; then it is woken at each [`WAKE_CHUNKS`]th.
     pub recorder_waits: AtomicU32,
     /// Rises whenever chunks become free; threads without one wait on it.
     pub freed: AtomicU32,
@@ -91,6 +94,9 @@ pub struct LiveHeader {
     pub trace_descriptor: AtomicU32,
     /// CLOCK_MONOTONIC in ns: what was recorded before stands in the trace.
     pub collected_ns: AtomicU64,
+    /// Of blocks from so many bytes on it is recorded how much of them is in memory when they end;
+    /// 0 for none.
+    pub touched_bytes: AtomicU64,
 }
 
 /// [`LiveHeader::trace_descriptor`]: none.
@@ -151,6 +157,8 @@ pub struct ChunkHead {
     pub stack_low: AtomicU64,
     /// Its end.
     pub stack_high: AtomicU64,
+    /// What the writer's process calls itself, in this recording and no other.
+    pub owner: AtomicU64,
 }
 
 const _: () = assert!(core::mem::size_of::<LiveHeader>() <= LIVE_HEADER_BYTES);

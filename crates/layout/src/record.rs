@@ -8,8 +8,15 @@
 //! ```
 //! `time` is the distance from the record before in ticks of the recording's
 //! clock, never negative; absent in a run of records that one reading of the clock serves. `b` of the records marked *address* is the distance
-//! from the last address in multiples of 16, zigzag. A malloc from a thread
-//! cache takes 8 bytes and one store, without a loop; its free takes 6.
+//! from the last address in multiples of 16, zigzag.
+//!
+//! A malloc or free as most are has a form of its own, written by one store:
+//! ```text
+//! ┌────────┬───────┬────────────────────────┬─────────┐
+//! │ 15 : 4 │ m : 1 │ distance, signed : 27  │ size:16 │   m: a malloc, which has a size; 6 or 4 bytes
+//! └────────┴───────┴────────────────────────┴─────────┘
+//! ```
+//! It is at the time of the last record, and has no stack.
 //!
 //! | kind | a | b | c |
 //! |---|---|---|---|
@@ -25,11 +32,14 @@
 //! | `Process` | 1 begins, 2 forked a child, 3 ends, 4 is gone | the child's pid | number of the fork |
 //! | `Blob` | what it is, see [`blob`] | bytes that follow the record | id |
 //! | `Lost` | records that found no room | – | – |
+//! | `Touched` | bytes of its pages that are in memory | address | – |
 //!
 //! A realloc is two records, at its end, one behind the other; kernel calls
 //! that it makes stand before them. An allocation is one, at its end; a free
 //! one, at its start: so the address a thread frees is never seen taken before
-//! it is seen freed.
+//! it is seen freed. A `Touched` stands before the end of its block, or before
+//! the realloc that makes it smaller, or before the end of its process; only
+//! large blocks have one.
 
 /// Longest record without the bytes of a blob.
 pub const RECORD_MAX_BYTES: usize = 2 + 4 * 7;
@@ -37,6 +47,18 @@ pub const RECORD_MAX_BYTES: usize = 2 + 4 * 7;
 pub const RECORD_ROOM_BYTES: usize = 40;
 /// Addresses of chunks and pages are multiples of this.
 const UNIT_LOG2: u32 = 4;
+/// The low bits of a short malloc or free.
+const SHORT: u32 = 0xf;
+/// Bytes of a short malloc.
+const SHORT_MALLOC_BYTES: usize = 6;
+/// Bytes of a short free.
+const SHORT_FREE_BYTES: usize = 4;
+/// The bit that tells a short malloc from a short free.
+const SHORT_MALLOC: u32 = 0x10;
+/// The distance of a short one stands above that, and is a multiple of 16 of its own.
+const SHORT_SHIFT: u32 = 1;
+/// It is no larger than this, either way.
+const SHORT_REACH: u64 = 1 << 30;
 /// Largest value of a field.
 pub const FIELD_MAX: u64 = (1 << 56) - 1;
 
@@ -58,6 +80,7 @@ pub enum Kind {
     Process = 11,
     Blob = 12,
     Lost = 13,
+    Touched = 14,
 }
 
 impl Kind {
@@ -78,6 +101,7 @@ impl Kind {
             11 => Self::Process,
             12 => Self::Blob,
             13 => Self::Lost,
+            14 => Self::Touched,
             _ => return None,
         })
     }
@@ -85,7 +109,7 @@ impl Kind {
     /// Whether `b` is an address.
     #[must_use]
     pub const fn has_address(self) -> bool {
-        (self as u8) <= Self::KernelTo as u8
+        (self as u8) <= Self::KernelTo as u8 || matches!(self, Self::Touched)
     }
 }
 
@@ -305,6 +329,57 @@ impl Coder {
         length
     }
 
+    /// [`encode`](Self::encode) of a malloc, at the time of the last record: below 64 KiB, within 1 GiB
+    /// of the last address, without a stack. 0 for any other, and nothing is changed then.
+    #[inline(always)]
+    pub fn encode_malloc(
+        &mut self,
+        size: u64,
+        address: u64,
+        out: &mut [u8; RECORD_ROOM_BYTES],
+    ) -> usize {
+        let Some(step) = self.short_step(address) else { return 0 };
+        if size >> 16 != 0 {
+            return 0;
+        }
+        self.address = address;
+        let word = u64::from(step | SHORT_MALLOC | SHORT) | size << 32;
+        out[..8].copy_from_slice(&word.to_le_bytes());
+        SHORT_MALLOC_BYTES
+    }
+
+    /// [`encode_malloc`](Self::encode_malloc), but of a free.
+    #[inline(always)]
+    pub fn encode_free(&mut self, address: u64, out: &mut [u8; RECORD_ROOM_BYTES]) -> usize {
+        let Some(step) = self.short_step(address) else { return 0 };
+        self.address = address;
+        out[..4].copy_from_slice(&(step | SHORT).to_le_bytes());
+        SHORT_FREE_BYTES
+    }
+
+    /// The distance to an address as a short record has it, all bits below it 0.
+    #[inline(always)]
+    fn short_step(&self, address: u64) -> Option<u32> {
+        let step = address.wrapping_sub(self.address);
+        (step.wrapping_add(SHORT_REACH) < 2 * SHORT_REACH).then_some((step as u32) << SHORT_SHIFT)
+    }
+
+    /// Unpacks a short malloc or free.
+    #[inline]
+    fn decode_short(&mut self, bytes: &[u8]) -> Result<(Record, usize), RecordError> {
+        let word = bytes.first_chunk::<4>().ok_or(RecordError::Short)?;
+        let word = u32::from_le_bytes(*word);
+        let (kind, size, length) = if word & SHORT_MALLOC == 0 {
+            (Kind::Free, 0, SHORT_FREE_BYTES)
+        } else {
+            let size = bytes.get(4..SHORT_MALLOC_BYTES).ok_or(RecordError::Short)?;
+            (Kind::Malloc, u64::from(size[0]) | u64::from(size[1]) << 8, SHORT_MALLOC_BYTES)
+        };
+        let step = (word & !(SHORT | SHORT_MALLOC)) as i32 >> SHORT_SHIFT;
+        self.address = self.address.wrapping_add(i64::from(step) as u64);
+        Ok((Record { kind, time: self.time, a: size, b: self.address, c: 0 }, length))
+    }
+
     /// Unpacks the record in front of `bytes`; it and the bytes it took, those of a blob not
     /// counted. Never panics.
     ///
@@ -316,6 +391,9 @@ impl Coder {
             return Err(RecordError::Short);
         };
         let head = u16::from_le_bytes(*head);
+        if u32::from(head) & SHORT == SHORT {
+            return self.decode_short(bytes);
+        }
         let kind = Kind::of(head & 0xf).ok_or(RecordError::Kind)?;
         let mut fields = [0; 4];
         let mut at = 0;
@@ -455,6 +533,7 @@ mod tests {
             record(Kind::Free, 1 << 40, 0, 0x7fff_ffff_fff0, 0),
             record(Kind::Kernel, (1 << 40) + 1, 0x13, 0x7f00_0000_0000, 4096),
             record(Kind::Sample, (1 << 40) + 2, 1 << 20, 77, 3),
+            record(Kind::Touched, (1 << 40) + 2, 8 << 12, 0x7f00_0000_0010, 0),
             record(Kind::Blob, (1 << 40) + 2, blob::STACK, 16, 5),
         ]);
         // A pair from a cache: 2 + 1 + 1 and 2 + 1.
@@ -501,6 +580,35 @@ mod tests {
             }
         }
         assert!(short > 5_000, "{short}");
+        let start = Coder { time: 1000, address: 0x5555_0000_0000 };
+        let near = 1i64 << 30;
+        for step in [0, 16, -16, 4096, near - 16, -near, near, -near - 16, 1 << 40, i64::MIN] {
+            let address = start.address.wrapping_add_signed(step);
+            for size in [0, 1, 24, 0xffff, 0x1_0000, u64::MAX] {
+                for free in [false, true] {
+                    let (mut coder, mut room) = (start, [0xaa; RECORD_ROOM_BYTES]);
+                    let length = match free {
+                        true => coder.encode_free(address, &mut room),
+                        false => coder.encode_malloc(size, address, &mut room),
+                    };
+                    let fits = (-near..near).contains(&step) && (free || size <= 0xffff);
+                    assert_eq!(length != 0, fits, "{step} {size} {free}");
+                    if length == 0 {
+                        assert_eq!(coder, start);
+                        continue;
+                    }
+                    let mut reader = start;
+                    let (back, taken) = reader.decode(&room[..length]).expect("a record");
+                    let (kind, a) = if free { (Kind::Free, 0) } else { (Kind::Malloc, size) };
+                    assert_eq!(back, Record { kind, time: 1000, a, b: address, c: 0 });
+                    assert_eq!((taken, reader), (length, coder));
+                    for cut in 0..length {
+                        let cut = Coder::default().decode(&room[..cut]);
+                        assert_eq!(cut, Err(RecordError::Short));
+                    }
+                }
+            }
+        }
         let mut coder = Coder { time: 9, address: 0 };
         assert_eq!(coder.encode_short(Kind::Free, 0, 16, &mut [0; 40]), 6);
         assert_eq!(coder.encode_short(Kind::Malloc, 9, 16, &mut [0; 40]), 8);
@@ -518,7 +626,7 @@ mod tests {
 
     #[test]
     fn heads_of_no_kind_are_refused() {
-        for head in [0u16, 14, 15] {
+        for head in [0u16, 0x3230] {
             assert_eq!(Coder::default().decode(&head.to_le_bytes()), Err(RecordError::Kind));
         }
         assert_eq!(Coder::default().decode(&[1]), Err(RecordError::Short));

@@ -23,7 +23,7 @@ use heapwise_layout::size::{
     SMALL_MAX_REQUEST, bin_size, medium_bin,
 };
 use heapwise_layout::state::{
-    ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, HeapInfo, MODE_OPEN,
+    ARENA_MAIN, ArenaState, CACHE_BINS_OFFSET, Cache, CacheBin, MODE_OPEN,
 };
 
 /// Largest request that a medium chunk serves.
@@ -272,28 +272,21 @@ pub unsafe fn free_fast(cache: *const Cache, pointer: usize) -> Freed {
     unsafe { small_home(cache, pointer).take(pointer) }
 }
 
-/// Whether a cache that is closed because every call is seen is the calling thread's, and nothing
-/// waits in it.
-#[inline(always)]
-pub(crate) fn is_closed_mine(cache: &Cache) -> bool {
-    cache.mode.load(Relaxed) == MODE_OPEN && cache.waiting.patience.get() == 0
-}
-
 /// malloc as its fast paths would do it, of a cache that is closed because every call is recorded:
 /// the user pointer, or 0 for the slow path.
 ///
 /// # Safety
-/// As [`malloc_fast`]; `request` is not to be mapped. The caller stands in the section of the
+/// As [`malloc_fast`], and [`is_recorded`] or [`is_sampled`] says yes; `request` is not to be mapped. The caller stands in the section of the
 /// fast paths: a helper that lends the cache changes the mode first, then looks where the
 /// thread is.
 #[inline(always)]
 pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request > MEDIUM_MAX_REQUEST || !is_closed_mine(cache) {
+    if request > MEDIUM_MAX_REQUEST {
         return 0;
     }
-    // SAFETY: the mode says that the cache is this thread's, and its arena too.
+    // SAFETY: by contract.
     unsafe {
         if request <= SMALL_MAX_REQUEST {
             pop_small(cache, request)
@@ -311,7 +304,7 @@ pub unsafe fn malloc_closed(cache: *const Cache, request: usize) -> usize {
 pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request > MEDIUM_MAX_REQUEST || !is_closed_mine(cache) {
+    if request > MEDIUM_MAX_REQUEST {
         return 0;
     }
     // SAFETY: as in `malloc_closed`.
@@ -327,19 +320,7 @@ pub unsafe fn memalign_closed(cache: *const Cache, align: usize, request: usize)
 pub unsafe fn free_closed(cache: *const Cache, pointer: usize, before: impl Fn() -> bool) -> Freed {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if !is_closed_mine(cache) {
-        return Freed::Not;
-    }
-    // SAFETY: an open cache holds the address of its arena, that of its newest heap; both live
-    // as long as the thread has the arena.
-    let heap = unsafe { (*at::<ArenaState>(cache.arena.get())).heap.load(Relaxed) };
-    if heap == 0 {
-        return Freed::Not;
-    }
-    // SAFETY: as above.
-    let heap = unsafe { &*at::<HeapInfo>(heap) };
-    let lo = heap.start.get() + heapwise_layout::header::HEADER_BYTES;
-    if pointer.wrapping_sub(lo) >= heap.end.load(Relaxed).wrapping_sub(lo) {
+    if !in_closed_range(cache, pointer) {
         return Freed::Not;
     }
     // SAFETY: the pointer lies in the current heap of this thread's own arena.
@@ -423,6 +404,34 @@ fn in_open_range(cache: &Cache, pointer: usize) -> bool {
     pointer.wrapping_sub(look(&cache.range_lo)) < look(&cache.open_span)
 }
 
+/// Whether `pointer` lies in the arena's current heap, of a cache that is closed because every call
+/// is recorded, and nothing waits in it.
+#[inline(always)]
+fn in_closed_range(cache: &Cache, pointer: usize) -> bool {
+    pointer.wrapping_sub(look(&cache.range_lo)) < look(&cache.closed_span)
+}
+
+/// Whether a cache is closed because every call is recorded and for no other reason, and nothing
+/// waits in it.
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn is_recorded(cache: *const Cache) -> bool {
+    // SAFETY: a cache, by contract.
+    look(unsafe { &(*cache).closed_span }) != 0
+}
+
+/// Whether a cache is closed because a profile counts bytes, and nothing waits in it.
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn is_sampled(cache: *const Cache) -> bool {
+    // SAFETY: a cache, by contract.
+    look(unsafe { &(*cache).sample_limit }) != 0
+}
+
 /// Closes a cache for the fast paths.
 pub fn close(cache: &Cache) {
     cache.range_span.store(0, SeqCst);
@@ -430,6 +439,8 @@ pub fn close(cache: &Cache) {
     cache.open_span.store(0, SeqCst);
     cache.wait_span.store(0, SeqCst);
     cache.wait_limit.store(0, SeqCst);
+    cache.closed_span.store(0, SeqCst);
+    cache.sample_limit.store(0, SeqCst);
 }
 
 /// What became of a small block that was to change its size.
@@ -476,14 +487,28 @@ pub unsafe fn realloc_closed(
 ) -> Resized {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if request.wrapping_sub(1) >= SMALL_MAX_REQUEST
-        || cache.mode.load(Relaxed) != MODE_OPEN
+    if request.wrapping_sub(1) >= look(&cache.sample_limit).saturating_sub(1)
         || pointer.wrapping_sub(look(&cache.range_lo)) >= look(&cache.range_span)
     {
         return Resized::Not;
     }
-    // SAFETY: as in `realloc_fast`; the mode says that the cache is this thread's.
+    // SAFETY: as in `realloc_fast`; the limit says that the cache is this thread's.
     unsafe { resize_small(cache, pointer, request, may_move) }
+}
+
+/// [`realloc_fast`] of a cache that is closed because every call is recorded.
+///
+/// # Safety
+/// As [`realloc_fast`].
+#[inline(always)]
+pub unsafe fn realloc_recording(cache: *const Cache, pointer: usize, request: usize) -> Resized {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request.wrapping_sub(1) >= SMALL_MAX_REQUEST || !in_closed_range(cache, pointer) {
+        return Resized::Not;
+    }
+    // SAFETY: as in `realloc_fast`; the span says that the cache is this thread's.
+    unsafe { resize_small(cache, pointer, request, true) }
 }
 
 /// A small block to another small size, if it is live and there is a chunk for it.
@@ -653,13 +678,20 @@ impl<O: Os> Held<'_, O> {
         }
         // Of what waits while a profile begins, the thread itself must take care first.
         let waits = cache.waiting.patience.get() != 0;
+        let range = self.heap().map(|heap| {
+            let lo = heap.start.get() + heapwise_layout::header::HEADER_BYTES;
+            (lo, heap.end.load(Relaxed) - lo)
+        });
         if cache.counting.get() != 0 || waits && cache.sampling.get() != 0 {
             close(cache);
+            if let (Some((lo, span)), false) = (range, waits || self.root.others_count()) {
+                cache.range_lo.store(lo, Relaxed);
+                cache.closed_span.store(span, Relaxed);
+            }
             return;
         }
-        if let Some(heap) = self.heap() {
-            let lo = heap.start.get() + heapwise_layout::header::HEADER_BYTES;
-            let span = heap.end.load(Relaxed) - lo;
+        cache.closed_span.store(0, Relaxed);
+        if let Some((lo, span)) = range {
             // Never a range with the old start and the new length.
             cache.range_span.store(0, Relaxed);
             cache.open_span.store(0, Relaxed);
@@ -672,8 +704,15 @@ impl<O: Os> Held<'_, O> {
                 cache.range_span.store(span, Relaxed);
             }
         }
-        let limit = if cache.sampling.get() != 0 { 0 } else { SMALL_MAX_REQUEST + 1 };
-        cache.limit.store(if waits { 0 } else { limit }, Relaxed);
-        cache.wait_limit.store(if waits { limit } else { 0 }, Relaxed);
+        let small = SMALL_MAX_REQUEST + 1;
+        // Under a profile nothing waits, as said above.
+        let (open, sampled, waiting) = match (cache.sampling.get() != 0, waits) {
+            (true, _) => (0, small, 0),
+            (false, false) => (small, 0, 0),
+            (false, true) => (0, 0, small),
+        };
+        cache.limit.store(open, Relaxed);
+        cache.sample_limit.store(sampled, Relaxed);
+        cache.wait_limit.store(waiting, Relaxed);
     }
 }

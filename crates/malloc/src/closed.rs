@@ -8,7 +8,10 @@
 //! What takes a chunk of a closed cache without a lock stands in the section of the fast paths,
 //! like these themselves.
 
-use crate::cache::{Freed, Resized, free_closed, malloc_closed, memalign_closed, realloc_closed};
+use crate::cache::{
+    Freed, Resized, free_closed, is_recorded, is_sampled, malloc_closed, memalign_closed,
+    realloc_closed, realloc_recording,
+};
 use crate::chunk::at;
 use crate::global::{ALLOCATOR, must_count, or_enomem, overflow, realloc_slow, serves, slot};
 use crate::linux::machine;
@@ -40,7 +43,12 @@ unsafe fn cached_sampled(request: usize) -> usize {
     }
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: this thread's cache; the rest by contract.
-    unsafe { counting(cache, request, |cache| malloc_closed(cache, request)) }
+    unsafe {
+        if !is_sampled(cache) {
+            return 0;
+        }
+        counting(cache, request, |cache| malloc_closed(cache, request))
+    }
 }
 
 #[cold]
@@ -132,8 +140,9 @@ unsafe fn cached_recorded(request: usize) -> usize {
     if !serves(request) {
         return 0;
     }
+    let cache = at::<Cache>(machine::cache_address());
     // SAFETY: this thread's cache; the rest by contract.
-    unsafe { malloc_closed(at::<Cache>(machine::cache_address()), request) }
+    unsafe { if is_recorded(cache) { malloc_closed(cache, request) } else { 0 } }
 }
 
 /// Records what a closed cache has served.
@@ -221,7 +230,7 @@ pub(crate) fn calloc_recorded(count: usize, each: usize) -> *mut u8 {
     or_enomem(recorded(Kind::Calloc, Cause::Calloc, size, calloc))
 }
 
-/// realloc to a small size while a profile is on. A block that stays in the room that it has counts nothing; any
+/// realloc while a profile is on, of a small block to a small size. A block that stays in the room that it has counts nothing; any
 /// other counts as a new one.
 #[inline(never)]
 #[unsafe(link_section = "heapwise_fast")]
@@ -229,7 +238,8 @@ pub(crate) fn realloc_sampled(pointer: *mut u8, request: usize) -> *mut u8 {
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: a cache of this thread, or a closed one that all share and whose count is 0.
     let countdown = unsafe { &(*cache).countdown };
-    let left = countdown.get() - request as i64;
+    // What is not served here is not counted either.
+    let left = countdown.get().wrapping_sub(request as i64);
     // SAFETY: as in `malloc_sampled`.
     match unsafe { realloc_closed(cache, pointer.addr(), request, left > 0) } {
         Resized::Stays => pointer,
@@ -258,11 +268,42 @@ pub(crate) fn realloc_counted(address: usize, request: usize) -> usize {
     new
 }
 
+/// realloc while a recording is on. What the closed cache does is recorded at its end.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+pub(crate) fn realloc_served(pointer: *mut u8, request: usize) -> *mut u8 {
+    let cache = at::<Cache>(machine::cache_address());
+    let old = pointer.addr();
+    // SAFETY: as in `malloc_recorded`.
+    match unsafe { realloc_recording(cache, old, request) } {
+        Resized::Stays => {
+            record::reallocated(old, request, old, true);
+            pointer
+        }
+        Resized::Moved(new) => {
+            if !record::moved_shortly(old, request, new) {
+                record::reallocated(old, request, new, false);
+            }
+            at(new)
+        }
+        Resized::MovedOverflow(new) => {
+            // Its calls to the kernel stand before it.
+            record::begins(Cause::Realloc);
+            overflow(pointer);
+            record::reallocated(old, request, new, false);
+            at(new)
+        }
+        // SAFETY: the arguments are the caller's, nothing has been done with them.
+        Resized::Not => unsafe { realloc_slow(pointer, request) },
+    }
+}
+
 /// realloc of a block to a size, neither 0, while a recording is on.
 #[cold]
 pub(crate) fn realloc_recorded(address: usize, request: usize) -> usize {
     reopen_after_recording();
     record::begins(Cause::Realloc);
+    record::shrinks(address, request);
     let (new, kept) = ALLOCATOR.realloc_or_keep(slot(), address, request);
     record::reallocated(address, request, new, kept);
     new
@@ -275,8 +316,13 @@ pub(crate) fn memalign_sampled(align: usize, request: usize) -> usize {
     if serves(request) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: this thread's cache; this function stands in the section of the fast paths.
-        let pointer =
-            unsafe { counting(cache, request, |cache| memalign_closed(cache, align, request)) };
+        let pointer = unsafe {
+            let serve = |cache: *const Cache| match is_sampled(cache) {
+                true => memalign_closed(cache, align, request),
+                false => 0,
+            };
+            counting(cache, request, serve)
+        };
         if pointer != 0 {
             return pointer;
         }
@@ -293,7 +339,8 @@ pub(crate) fn memalign_recorded(align: usize, request: usize) -> usize {
     if record::plain() && serves(request) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `memalign_sampled`.
-        let pointer = unsafe { memalign_closed(cache, align, request) };
+        let pointer =
+            unsafe { if is_recorded(cache) { memalign_closed(cache, align, request) } else { 0 } };
         if pointer != 0 {
             note_served(Kind::Aligned, packed, pointer);
             return pointer;

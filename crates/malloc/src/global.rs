@@ -4,8 +4,8 @@
 //! over these functions. The fast paths are here, first.
 
 use crate::cache::{
-    Freed, Resized, free_fast, free_medium, is_open, malloc_fast, malloc_medium, memalign_fast,
-    realloc_fast,
+    Freed, Resized, free_fast, free_medium, is_open, is_recorded, malloc_fast, malloc_medium,
+    memalign_fast, realloc_fast,
 };
 use crate::chunk::at;
 use crate::closed;
@@ -104,7 +104,12 @@ extern "C" fn malloc_behind(request: usize) -> *mut u8 {
         match is_open(cache) {
             true if serves(request) => malloc_medium(cache, request),
             true => 0,
-            false => malloc_counting(cache, request),
+            false => match malloc_counting(cache, request) {
+                0 if is_recorded(cache) => {
+                    return closed::malloc_recorded(request);
+                }
+                pointer => pointer,
+            },
         }
     };
     if pointer == 0 { malloc_slow(request) } else { at(pointer) }
@@ -148,6 +153,10 @@ extern "C" fn free_late(pointer: *mut u8) {
     }
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: as in `malloc`.
+    if unsafe { is_recorded(cache) } {
+        return closed::free_recorded(pointer);
+    }
+    // SAFETY: as above.
     match unsafe { free_medium(cache, pointer.addr()) } {
         Freed::Done => {}
         Freed::Overflow => overflow(pointer),
@@ -251,7 +260,8 @@ pub unsafe fn realloc(pointer: *mut u8, request: usize) -> *mut u8 {
     match record::state() {
         // SAFETY: the caller's promise.
         OFF => unsafe { realloc_plain(pointer, request) },
-        SAMPLING if request <= SMALL_MAX_REQUEST => closed::realloc_sampled(pointer, request),
+        SAMPLING => closed::realloc_sampled(pointer, request),
+        _ if record::plain() => closed::realloc_served(pointer, request),
         // SAFETY: as above.
         _ => unsafe { realloc_slow(pointer, request) },
     }
@@ -365,19 +375,12 @@ pub fn set(setting: Setting, value: usize) -> bool {
 
 /// Whether every call must come by the slow path.
 pub(crate) fn must_count() -> bool {
-    others_count() || record::active()
-}
-
-/// Whether so for another reason than a recording.
-fn others_count() -> bool {
-    ALLOCATOR.settings.get(Setting::Perturb) != 0
-        || ALLOCATOR.settings.get(Setting::Check) == 3
-        || ALLOCATOR.has_report()
+    ALLOCATOR.others_count() || record::active()
 }
 
 /// Brings what was set in line with what already exists.
 fn apply_settings() {
-    record::set_plain(!others_count());
+    record::set_plain(!ALLOCATOR.others_count());
     ALLOCATOR.set_counting(slot(), must_count());
     if ALLOCATOR.is_sampling() != (record::state() == SAMPLING) {
         ALLOCATOR.set_sampling(record::state() == SAMPLING);

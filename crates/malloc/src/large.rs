@@ -258,6 +258,16 @@ impl<O: Os> Allocator<O> {
         Some(chunk.pointer())
     }
 
+    /// Pointer and usable bytes of every mapped chunk, under the table's lock.
+    pub(crate) fn each_mapped(&self, mut visit: impl FnMut(usize, usize)) {
+        let table = Table::lock(self);
+        for pointer in table.slots().iter().map(|slot| slot.load(Relaxed) as usize) {
+            if pointer > DELETED as usize {
+                visit(pointer, self.mapped_usable(pointer));
+            }
+        }
+    }
+
     /// Bytes the holder of a mapped chunk may use.
     pub(crate) fn mapped_usable(&self, pointer: usize) -> usize {
         // SAFETY: the caller found it in the table.

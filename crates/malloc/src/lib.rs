@@ -61,6 +61,8 @@ mod stream;
 mod sweep;
 pub mod threads;
 mod top;
+#[cfg(feature = "global")]
+mod touched;
 mod trim;
 pub mod tunables;
 pub mod waiting;

@@ -13,7 +13,7 @@ use crate::os::{KernelNote, Os};
 use crate::report::status_kib;
 use crate::threads::Slot;
 use crate::tunables::TABLE;
-use crate::{stacks, stream};
+use crate::{stacks, stream, touched};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use heapwise_layout::live::{
     LIVE_ENV, LIVE_FILE_BYTES, LIVE_MAGIC, LIVE_VERSION, LiveHeader, RUNNING,
@@ -85,6 +85,7 @@ pub fn begin() -> bool {
     let mean = header.sample_bytes.load(Relaxed);
     MEAN.store(mean, Relaxed);
     SNIPPET.store(header.snippet_bytes.load(Relaxed), Relaxed);
+    touched::set_from(if mean > 0 { 0 } else { header.touched_bytes.load(Relaxed) });
     stream::begin(if mean > 0 { SAMPLING } else { stream::ON });
     join(NO_PROCESS);
     true
@@ -268,6 +269,9 @@ fn write_sample() {
 pub fn process_ends() {
     if open() {
         write_sample();
+        if active() {
+            touched::process_ends();
+        }
         if SNIPPET.load(Relaxed) > 0 {
             write_maps();
         }
@@ -376,17 +380,23 @@ fn without_stacks() -> bool {
 /// `stream::write_short`.
 #[inline(always)]
 pub fn served_shortly(kind: Kind, size: usize, pointer: usize) -> bool {
-    without_stacks() && stream::write_short(kind, size, pointer)
+    stream::write_short(kind, size, pointer)
 }
 
 /// An allocation that the thread cache served.
 #[inline(never)]
 pub fn served(kind: Kind, size: usize, pointer: usize) {
     if without_stacks() {
-        stream::write_served(kind, size, pointer);
+        stream::write_served(kind, size, pointer, true);
     } else {
         stream::write(kind, size as u64, pointer as u64, stack());
     }
+}
+
+/// A realloc that the thread cache served, if its records are short ones.
+#[inline(always)]
+pub fn moved_shortly(old: usize, size: usize, new: usize) -> bool {
+    stream::write_short_realloc(old, size, new)
 }
 
 /// A free that the thread cache takes, if its record is a short one.
@@ -398,7 +408,7 @@ pub fn gives_shortly(pointer: usize) -> bool {
 /// A free that the thread cache takes.
 #[inline(never)]
 pub fn gives(pointer: usize) {
-    stream::write_served(Kind::Free, 0, pointer);
+    stream::write_served(Kind::Free, 0, pointer, without_stacks());
 }
 
 /// The bin that it went to is over its bound: what follows is because of it.
@@ -410,6 +420,7 @@ pub fn gives_slowly() {
 #[inline(always)]
 pub fn frees(pointer: usize) {
     if active() {
+        touched::ends(pointer);
         stream::write(Kind::Free, 0, pointer as u64, 0);
         stream::set_cause(Cause::Free as u32);
     }
@@ -420,6 +431,14 @@ pub fn frees(pointer: usize) {
 pub fn freed() {
     if active() {
         stream::set_cause(Cause::Other as u32);
+    }
+}
+
+/// A block is about to be reallocated to another size.
+#[inline(always)]
+pub fn shrinks(pointer: usize, request: usize) {
+    if active() {
+        touched::shrinks(pointer, request);
     }
 }
 

@@ -11,11 +11,6 @@ use heapwise_layout::report::{
 };
 
 impl Allocator<Linux> {
-    /// Whether this process writes a record.
-    pub(crate) fn has_report(&self) -> bool {
-        !self.report.load(Relaxed).is_null()
-    }
-
     /// Takes `HEAPWISE_REPORT_FILE=…`: maps the file and claims a slot.
     pub(crate) fn take_report_variable(&self, variable: &[u8]) {
         let name =

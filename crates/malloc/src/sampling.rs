@@ -9,14 +9,13 @@
 //! fast path of free does not know. So a profile costs free nothing, and malloc
 //! a call and a subtraction.
 
-use crate::cache::{is_closed_mine, live_header, pop_small};
+use crate::cache::{live_header, look, pop_small};
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::{Allocator, Place};
 use crate::threads::Slot;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::{TAG_SHIFT, sampled_tag};
-use heapwise_layout::size::SMALL_MAX_REQUEST;
 use heapwise_layout::state::{ArenaState, Cache, MODE_UNATTACHED};
 
 /// The header word, without P, of a watched live chunk.
@@ -43,17 +42,22 @@ pub fn passes(cache: &Cache, bytes: usize) -> bool {
 /// As [`counting`].
 #[inline(always)]
 pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
-    let serve = |cache: *const Cache| {
-        // SAFETY: a cache, by contract.
-        let cache = unsafe { &*cache };
-        if request > SMALL_MAX_REQUEST || !is_closed_mine(cache) || cache.sampling.get() == 0 {
-            return 0;
-        }
-        // SAFETY: the mode says that the cache is this thread's, and its arena too.
-        unsafe { pop_small(cache, request) }
-    };
-    // SAFETY: by contract.
-    unsafe { counting(cache, request, serve) }
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if request >= look(&cache.sample_limit) {
+        return 0;
+    }
+    // A request of no bytes is worth none.
+    let left = cache.countdown.get() - request as i64;
+    if left <= 0 {
+        return 0;
+    }
+    // SAFETY: the limit says that the cache is this thread's, and its arena too.
+    let pointer = unsafe { pop_small(cache, request) };
+    if pointer != 0 {
+        cache.countdown.set(left);
+    }
+    pointer
 }
 
 /// What `serve` takes of the closed thread cache for `request` bytes while a profile is on and no

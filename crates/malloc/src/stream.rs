@@ -25,7 +25,7 @@ use core::sync::atomic::{
 };
 use heapwise_layout::live::{
     CHUNK_BYTES, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNK_OPEN, ChunkHead, LIVE_FILE_BYTES, LiveHeader,
-    RUNNING, TICK_SHIFT, WRITING, chunk_offset,
+    RUNNING, TICK_SHIFT, WAKE_CHUNKS, WRITING, chunk_offset,
 };
 use heapwise_layout::record::{BEGINS, Coder, Kind, RECORD_ROOM_BYTES, Record};
 
@@ -35,7 +35,7 @@ const MARGIN_BYTES: usize = 2 * RECORD_ROOM_BYTES + MAX_RUN as usize * SHORT_BYT
 /// Most bytes of a short record.
 const SHORT_BYTES: usize = 8;
 /// A reading of the counter is good for so many records at most.
-const MAX_RUN: u32 = 16;
+const MAX_RUN: u32 = 24;
 /// A run that took less, in ticks (some 0.6 µs), may be twice as long the next time.
 const DENSE_TICKS: u64 = 100;
 /// One that took more (some 1.6 µs) is half as long.
@@ -61,7 +61,8 @@ pub const SAMPLING: u32 = 3;
 static STATE: AtomicU32 = AtomicU32::new(OFF);
 /// Where the recording's memory is mapped.
 static BASE: AtomicUsize = AtomicUsize::new(0);
-/// Address of the number of this process in the recording, + 1, in a page that forks wipe.
+/// Address of what this process calls itself in the recording, see [`owner_of`], in a page that
+/// forks wipe.
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
 /// What is recorded: `OFF`, `ON`, `SAMPLING` or `ENDED`.
@@ -80,6 +81,7 @@ pub fn header() -> Option<&'static LiveHeader> {
 /// Records will go to the mapping at `base`. `own` is the address of a word, zero, in a
 /// page that a fork wipes.
 pub fn prepare(base: usize, own: usize) {
+    RECORDINGS.fetch_add(1, Relaxed);
     OWN.store(own, Relaxed);
     BASE.store(base, Release);
 }
@@ -95,17 +97,26 @@ pub fn end() {
     STATE.store(ENDED, Release);
 }
 
-/// A word in the wiped page: this process's number + 1.
-fn own() -> &'static AtomicU32 {
+/// Recordings that this process has been in.
+static RECORDINGS: AtomicU32 = AtomicU32::new(0);
+
+/// The word in the wiped page: [`owner_of`] this process's number, 0 if it has none.
+#[inline(always)]
+fn own() -> &'static AtomicU64 {
     // SAFETY: set before the state was on; the page is never unmapped.
-    unsafe { &*at::<AtomicU32>(OWN.load(Relaxed)) }
+    unsafe { &*at::<AtomicU64>(OWN.load(Relaxed)) }
+}
+
+/// What tells the chunks of process `number` from those of others, and of other recordings.
+fn owner_of(number: u32) -> u64 {
+    u64::from(RECORDINGS.load(Relaxed)) << 32 | (u64::from(number) + 1)
 }
 
 /// Takes a number for this process in the recording.
 pub fn join() -> Option<u32> {
     let header = header()?;
     let number = header.processes.fetch_add(1, Relaxed);
-    own().store(number + 1, Relaxed);
+    own().store(owner_of(number), Relaxed);
     forget_stream();
     Some(number)
 }
@@ -156,7 +167,12 @@ pub fn write_short(kind: Kind, size: usize, address: usize) -> bool {
     let mut coder = Coder { time: 0, address: head.address.load(Relaxed) };
     // SAFETY: the chunk is this thread's, and a run begins only if there is room for all of it.
     let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + used) };
-    let length = coder.encode_short(kind, size as u64, address as u64, out);
+    let (size, address) = (size as u64, address as u64);
+    let length = match kind {
+        Kind::Malloc => coder.encode_malloc(size, address, out),
+        Kind::Free => coder.encode_free(address, out),
+        _ => coder.encode_short(kind, size, address, out),
+    };
     if length != 0 {
         head.address.store(coder.address, Relaxed);
         head.records.store(head.records.load(Relaxed) + 1, Relaxed);
@@ -167,12 +183,42 @@ pub fn write_short(kind: Kind, size: usize, address: usize) -> bool {
     length != 0
 }
 
+/// [`write_short`] of the two records of a realloc that moved its block.
+#[inline(always)]
+pub fn write_short_realloc(old: usize, size: usize, new: usize) -> bool {
+    let Some(head) = own_head() else { return false };
+    let left = head.left.load(Relaxed);
+    // SAFETY: as in `write_short`.
+    if left.wrapping_sub(2) >= MAX_RUN - 1 || !unsafe { is_undisturbed(SECTION.load(Relaxed)) } {
+        return false;
+    }
+    head.left.store(WRITING, Relaxed);
+    compiler_fence(Release);
+    let used = head.used.load(Relaxed) as usize;
+    let mut coder = Coder { time: 0, address: head.address.load(Relaxed) };
+    let mut append = |kind, size: usize, address: usize, at_byte: usize| {
+        // SAFETY: as in `write_short`; the run has room for both.
+        let out = unsafe { &mut *at::<[u8; RECORD_ROOM_BYTES]>(address_of(head) + at_byte) };
+        coder.encode_short(kind, size as u64, address as u64, out)
+    };
+    let from = append(Kind::ReallocFrom, 0, old, used);
+    let to = if from == 0 { 0 } else { append(Kind::Realloc, size, new, used + from) };
+    if to != 0 {
+        head.address.store(coder.address, Relaxed);
+        head.records.store(head.records.load(Relaxed) + 2, Relaxed);
+        head.used.store((used + from + to) as u32, Release);
+    }
+    compiler_fence(Release);
+    head.left.store(left - 2 * u32::from(to != 0), Relaxed);
+    to != 0
+}
+
 /// Writes the record of such a call, timed now, and begins a run.
 ///
 /// The counter may be read some nanoseconds early. That does no harm where this thread's cache alone
 /// served: what came to that from other threads came with a record in order, and the times of a
-/// thread never fall.
-pub fn write_served(kind: Kind, size: usize, address: usize) {
+/// thread never fall. Only if `begins` is said do short records follow: they have no stacks.
+pub fn write_served(kind: Kind, size: usize, address: usize, begins: bool) {
     let Some(head) = stream() else { return };
     let Some(before) = begin_writing(head) else { return };
     let time = ticks_loosely() >> TICK_SHIFT;
@@ -192,7 +238,7 @@ pub fn write_served(kind: Kind, size: usize, address: usize) {
     let record = Record { kind, time, a: size as u64, b: address as u64, c: 0 };
     let (coder, end) = append(head, place(head), record);
     let section = SECTION.load(Relaxed);
-    if section == 0 {
+    if section == 0 || !begins {
         run = 1;
     } else {
         // SAFETY: the place is not 0. This thread called the C ABI's malloc: the helper, which has
@@ -245,7 +291,7 @@ pub fn hand_over() {
     let Some(address) = own_chunk() else { return };
     // SAFETY: a chunk of the mapping, see `stream`.
     let head = unsafe { &*at::<ChunkHead>(address) };
-    if head.process.load(Relaxed) + 1 == own().load(Relaxed) {
+    if head.owner.load(Relaxed) == own().load(Relaxed) {
         give(head);
     }
     forget_stream();
@@ -267,9 +313,13 @@ fn room(head: &ChunkHead) -> usize {
 /// This thread's chunk, if it has one.
 #[inline(always)]
 fn own_head() -> Option<&'static ChunkHead> {
-    // SAFETY: a chunk of the mapping, which is never unmapped.
-    let head = unsafe { &*at::<ChunkHead>(own_chunk()?) };
-    (head.process.load(Relaxed) + 1 == own().load(Relaxed)).then_some(head)
+    let address = stream_address();
+    if address == 0 {
+        return None;
+    }
+    // SAFETY: a chunk of this recording's mapping or of a former one's; none is ever unmapped.
+    let head = unsafe { &*at::<ChunkHead>(address) };
+    (head.owner.load(Relaxed) == own().load(Relaxed)).then_some(head)
 }
 
 /// This thread's chunk, with room for two records.
@@ -372,8 +422,8 @@ fn lose(head: Option<&ChunkHead>) {
 fn give(head: &ChunkHead) {
     head.state.store(CHUNK_FULL, Release);
     let Some(header) = header() else { return };
-    header.filled.fetch_add(1, AcqRel);
-    if header.recorder_waits.load(Acquire) != 0 {
+    let filled = header.filled.fetch_add(1, AcqRel).wrapping_add(1);
+    if header.recorder_waits.load(Acquire) != 0 && filled.is_multiple_of(WAKE_CHUNKS) {
         futex_wake_shared(&header.filled);
     }
 }
@@ -395,10 +445,11 @@ fn next_chunk() -> Option<&'static ChunkHead> {
         crate::record::join_as_stranger();
     }
     let chunk = own_chunk();
-    let number = own().load(Relaxed) - 1;
+    let owner = own().load(Relaxed);
+    let number = (owner as u32).wrapping_sub(1);
     // SAFETY: as in `stream`.
     let old = chunk.map(|address| unsafe { &*at::<ChunkHead>(address) });
-    let old = old.filter(|head| head.process.load(Relaxed) == number);
+    let old = old.filter(|head| head.owner.load(Relaxed) == owner);
     let carried = old.map(|head| {
         let stream = head.stream.load(Relaxed);
         let stack = (head.stack_low.load(Relaxed), head.stack_high.load(Relaxed));
@@ -428,6 +479,7 @@ fn next_chunk() -> Option<&'static ChunkHead> {
         (header.streams.fetch_add(1, Relaxed), 0, thread as u32, 0, (0, 0))
     });
     head.process.store(number, Relaxed);
+    head.owner.store(owner, Relaxed);
     head.stream.store(stream, Relaxed);
     head.thread.store(thread, Relaxed);
     head.pid.store(crate::record::outside_pid(), Relaxed);

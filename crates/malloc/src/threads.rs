@@ -259,6 +259,13 @@ impl<O: Os> Allocator<O> {
         }
     }
 
+    /// Whether every call is to be seen for another reason than a recording.
+    pub(crate) fn others_count(&self) -> bool {
+        self.settings.get(Setting::Perturb) != 0
+            || self.settings.get(Setting::Check) == 3
+            || !self.report.load(Relaxed).is_null()
+    }
+
     /// From now on every call is counted (fast paths closed), or no longer.
     ///
     /// Takes effect on the calling thread at once, on others when they attach.

@@ -15,9 +15,11 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::ptr;
 
+use heapwise_inspect::span::Span;
 use libc::{c_int, c_uint, pid_t};
 
 use crate::script::Calls;
+use crate::spans::Spans;
 
 /// `madvise(NULL, 0, MARK_BEGIN)`: counting begins.
 pub const MARK_BEGIN: usize = 0x4857_0001;
@@ -66,6 +68,8 @@ pub fn spawn(mut command: Command) -> io::Result<Child> {
 pub enum Moment {
     /// When it starts, or another program in its place; and before its break first grows.
     Begins,
+    /// Before a call by which its heap may lose pages: until then it only gains some.
+    Shrinks,
     /// At its end, its memory still there.
     Ends,
 }
@@ -75,24 +79,29 @@ pub enum Moment {
 /// # Errors
 /// It cannot be waited for.
 pub fn follow(child: &Child) -> io::Result<(Calls, c_int)> {
-    follow_counter(Counter::new(child, Part::Marked), |_| ())
+    follow_counter(Counter::new(child, Part::Marked, Spans::default()), |_| ())
 }
 
 /// Follows a program that knows nothing of us: counted are its calls that may be a malloc's, so no
 /// mappings of files, of stacks, or at fixed places, and none that the loader or its own code asks
-/// for (a collector with mappings of its own); and from the first growth of the break on, if there is one. `observe` is called while it stands still.
+/// for (a collector with mappings of its own); and from the first growth of the break on, if there is one. `spans` is kept in line with the mappings that count; `observe` is called while the program stands still.
 ///
 /// # Errors
 /// It cannot be waited for.
-pub fn follow_heap(child: &Child, observe: impl FnMut(Moment)) -> io::Result<(Calls, c_int)> {
-    follow_counter(Counter::new(child, Part::Heap), observe)
+pub fn follow_heap(
+    child: &Child,
+    spans: Spans,
+    observe: impl FnMut(Moment),
+) -> io::Result<(Calls, c_int)> {
+    follow_counter(Counter::new(child, Part::Heap, spans), observe)
 }
 
 fn follow_counter(
     mut counter: Counter,
     mut observe: impl FnMut(Moment),
 ) -> io::Result<(Calls, c_int)> {
-    const OPTIONS: c_int = libc::PTRACE_O_TRACESECCOMP
+    const OPTIONS: c_int = libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACESECCOMP
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEFORK
         | libc::PTRACE_O_TRACEVFORK
@@ -126,14 +135,22 @@ fn follow_counter(
             // Another program: its heap is what counts.
             (counter.calls, counter.begun) = (Calls::default(), false);
             counter.code = Code::default();
+            counter.spans.clear();
             observe(Moment::Begins);
         }
         if event == libc::PTRACE_EVENT_EXIT && thread == main {
             observe(Moment::Ends);
         }
         // The tracer's own stops carry no signal; a new thread begins with one that is ours.
-        let own = event != 0 || signal == libc::SIGTRAP || signal == libc::SIGSTOP;
-        request(libc::PTRACE_CONT, thread, if own { 0 } else { signal as usize });
+        let returned = event == 0 && signal == libc::SIGTRAP | 0x80;
+        let own = event != 0 || returned || signal == libc::SIGTRAP || signal == libc::SIGSTOP;
+        if returned {
+            counter.returned(thread);
+        }
+        // Where it will be mapped stands in what the call returns.
+        let wanted = event == libc::PTRACE_EVENT_SECCOMP && counter.pending.contains_key(&thread);
+        let go_on = if wanted { libc::PTRACE_SYSCALL } else { libc::PTRACE_CONT };
+        request(go_on, thread, if own { 0 } else { signal as usize });
     }
 }
 
@@ -158,10 +175,16 @@ struct Counter {
     own: HashMap<pid_t, bool>,
     /// Its code, as far as it was seen.
     code: Code,
+    /// The mappings that count.
+    spans: Spans,
+    /// Bytes that threads have asked to be mapped, in calls that have not returned.
+    pending: HashMap<pid_t, usize>,
+    /// The end of the break that was asked for last.
+    break_end: u64,
 }
 
 impl Counter {
-    fn new(child: &Child, part: Part) -> Self {
+    fn new(child: &Child, part: Part, spans: Spans) -> Self {
         Self {
             main: child.id() as pid_t,
             part,
@@ -170,6 +193,9 @@ impl Counter {
             over: false,
             own: HashMap::new(),
             code: Code::default(),
+            spans,
+            pending: HashMap::new(),
+            break_end: 0,
         }
     }
 
@@ -190,6 +216,43 @@ impl Counter {
         kind && !self.code.is_programs(self.main, call)
     }
 
+    /// What a call of the heap's does to its mappings.
+    fn notice(&mut self, thread: pid_t, call: &Stopped, observe: &mut impl FnMut(Moment)) {
+        let [first, second, third, ..] = call.args;
+        let span = Span::new(first as usize, first.saturating_add(second) as usize);
+        match call.number {
+            libc::SYS_brk => {
+                if first < self.break_end {
+                    observe(Moment::Shrinks);
+                }
+                self.break_end = first;
+            }
+            libc::SYS_mmap => {
+                self.pending.insert(thread, second as usize);
+            }
+            libc::SYS_munmap => {
+                observe(Moment::Shrinks);
+                self.spans.remove(span);
+            }
+            libc::SYS_mremap => {
+                observe(Moment::Shrinks);
+                self.spans.remove(span);
+                self.pending.insert(thread, third as usize);
+            }
+            libc::SYS_madvise | libc::SYS_process_madvise => observe(Moment::Shrinks),
+            _ => {}
+        }
+    }
+
+    /// A call that maps something has returned.
+    fn returned(&mut self, thread: pid_t) {
+        if let Some(bytes) = self.pending.remove(&thread)
+            && let Some(start) = returned_address(thread)
+        {
+            self.spans.add(Span::new(start, start.saturating_add(bytes)));
+        }
+    }
+
     fn count(&mut self, thread: pid_t, observe: &mut impl FnMut(Moment)) {
         let main = self.main;
         let is_own = || Path::new(&format!("/proc/{main}/task/{thread}")).exists();
@@ -197,8 +260,11 @@ impl Counter {
             return;
         }
         let Some(call) = seccomp_call(thread) else { return };
-        if self.part == Part::Heap && !self.is_heaps(&call, observe) {
-            return;
+        if self.part == Part::Heap {
+            if !self.is_heaps(&call, observe) {
+                return;
+            }
+            self.notice(thread, &call, observe);
         }
         let Stopped { number, args, .. } = call;
         let calls = &mut self.calls;
@@ -300,8 +366,8 @@ struct Stopped {
     stack: u64,
 }
 
-/// The call before which a thread stands.
-fn seccomp_call(thread: pid_t) -> Option<Stopped> {
+/// The call at which a thread stands.
+fn call_of(thread: pid_t) -> Option<libc::ptrace_syscall_info> {
     let mut info = MaybeUninit::<libc::ptrace_syscall_info>::zeroed();
     let size = size_of::<libc::ptrace_syscall_info>();
     // SAFETY: the kernel writes at most `size` bytes to `info`.
@@ -309,9 +375,20 @@ fn seccomp_call(thread: pid_t) -> Option<Stopped> {
         unsafe { libc::ptrace(GET_SYSCALL_INFO, thread, size as *mut c_void, info.as_mut_ptr()) };
     // SAFETY: zeroed plain integers, then written by the kernel.
     let info = unsafe { info.assume_init() };
-    if got <= 0 || info.op != libc::PTRACE_SYSCALL_INFO_SECCOMP {
-        return None;
-    }
+    (got > 0).then_some(info)
+}
+
+/// What the call that a thread comes from has returned, if it is an address.
+fn returned_address(thread: pid_t) -> Option<usize> {
+    let info = call_of(thread).filter(|info| info.op == libc::PTRACE_SYSCALL_INFO_EXIT)?;
+    // SAFETY: `op` says which member is there.
+    let exit = unsafe { info.u.exit };
+    (exit.is_error == 0).then_some(exit.sval as usize)
+}
+
+/// The call before which a thread stands.
+fn seccomp_call(thread: pid_t) -> Option<Stopped> {
+    let info = call_of(thread).filter(|info| info.op == libc::PTRACE_SYSCALL_INFO_SECCOMP)?;
     // SAFETY: `op` says which member is there.
     let call = unsafe { info.u.seccomp };
     Some(Stopped {

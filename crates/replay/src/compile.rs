@@ -22,6 +22,8 @@ const TIME_STEP_NS: u64 = 100_000;
 const MAX_THREADS: usize = 1 << 16;
 /// No request was ever larger; an address space has 47 bits.
 const MAX_REQUEST: u64 = 1 << 47;
+/// What smaller blocks leave untouched does not matter.
+const TOUCH_BYTES: u64 = 32 << 10;
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -140,17 +142,19 @@ struct Extent {
     to_ns: u64,
     events: u64,
     allocations: u64,
+    touches: bool,
 }
 
 impl Extent {
     fn new(at_ns: u64) -> Self {
-        Self { from_ns: at_ns, to_ns: at_ns, events: 0, allocations: 0 }
+        Self { from_ns: at_ns, to_ns: at_ns, events: 0, allocations: 0, touches: false }
     }
 
     fn take(&mut self, event: &Event) {
         self.to_ns = self.to_ns.max(event.time_ns);
         self.events += 1;
         self.allocations += u64::from(event.what.allocates().is_some());
+        self.touches |= matches!(event.what, What::Touched { .. });
     }
 }
 
@@ -192,6 +196,10 @@ struct Compiler {
     live_ns: u128,
     live_since_ns: u64,
     last: u16,
+    /// Whether the trace says how much of large blocks was touched.
+    touches: bool,
+    /// By slot of a large block: the steps before its allocations, which say how much of it is touched.
+    untold: HashMap<u32, Vec<usize>>,
 }
 
 impl Compiler {
@@ -212,6 +220,8 @@ impl Compiler {
             live_ns: 0,
             live_since_ns: 0,
             last: 0,
+            touches: extent.touches,
+            untold: HashMap::new(),
         }
     }
 
@@ -229,6 +239,10 @@ impl Compiler {
             }
             What::Lost { records } => {
                 self.script.original.lost += records;
+                return Ok(());
+            }
+            What::Touched { address, bytes } => {
+                self.touched(address, bytes);
                 return Ok(());
             }
             What::ProcessStart | What::ProcessEnd | What::ProcessGone | What::Fork { .. } => {
@@ -354,6 +368,7 @@ impl Compiler {
             self.script.slots - 1
         });
         let step = Step { size, slot, thread: thread.index, op, align_log2 };
+        self.expect_touch(&step);
         self.script.steps.push(step);
         self.blocks.insert(address, Block { slot, size });
         self.script.allocations += 1;
@@ -380,7 +395,9 @@ impl Compiler {
         }
         let Some(thread) = self.threads.get(&event.thread) else { return };
         let (thread, slot) = (thread.index, block.slot);
-        self.script.steps.push(Step { size, slot, thread, op: Op::Realloc, align_log2: 0 });
+        let step = Step { size, slot, thread, op: Op::Realloc, align_log2: 0 };
+        self.expect_touch(&step);
+        self.script.steps.push(step);
         self.blocks.insert(address, Block { slot, size });
         self.script.allocations += 1;
         self.hold(size, block.size);
@@ -393,10 +410,30 @@ impl Compiler {
         };
         let Some(thread) = self.threads.get_mut(&event.thread) else { return };
         thread.free.push(block.slot);
+        self.untold.remove(&block.slot);
         let step = Step { slot: block.slot, ..Step::plain(thread.index, Op::Free) };
         self.script.steps.push(step);
         self.script.frees += 1;
         self.hold(0, block.size);
+    }
+
+    /// Before a large block is allocated, or gets another size: how much of it is touched will be
+    /// told when it ends.
+    fn expect_touch(&mut self, step: &Step) {
+        if self.touches && step.size >= TOUCH_BYTES {
+            self.untold.entry(step.slot).or_default().push(self.script.steps.len());
+            let all = Step { size: u64::MAX, ..Step::plain(step.thread, Op::Touch) };
+            self.script.steps.push(all);
+        }
+    }
+
+    /// So much of a block was touched, whatever sizes it had on its way: it has only grown since it
+    /// was told of last.
+    fn touched(&mut self, address: u64, bytes: u64) {
+        let slot = self.blocks.get(&address).map(|block| block.slot);
+        for at in slot.and_then(|slot| self.untold.remove(&slot)).unwrap_or_default() {
+            self.script.steps[at].size = bytes;
+        }
     }
 
     fn hold(&mut self, more: u64, less: u64) {
@@ -448,6 +485,35 @@ mod tests {
 
     fn malloc(address: u64) -> What {
         What::Malloc { size: 100, address, stack: 0 }
+    }
+
+    #[test]
+    fn a_large_block_is_touched_as_far_as_its_end_tells() {
+        let large = |size, address| What::Malloc { size, address, stack: 0 };
+        let grown =
+            |size, old, address| What::Realloc { size, old, address, stack: 0, kept: false };
+        let told = |address, bytes| What::Touched { address, bytes };
+        let script = script(&[
+            (1, large(100 << 10, 0x100)),
+            (1, malloc(0x200)),
+            (1, large(200 << 10, 0x300)),
+            (1, grown(300 << 10, 0x300, 0x400)),
+            (1, told(0x400, 8192)),
+            (1, grown(90 << 10, 0x400, 0x400)),
+            (1, told(0x400, 4096)),
+            (1, What::Free { address: 0x400 }),
+            (1, What::Free { address: 0x100 }),
+            (1, told(0x900, 1)),
+            (1, large(100 << 10, 0x100)),
+            (1, told(0x100, 0)),
+        ]);
+        let touches = script.steps.iter().filter(|step| step.op == Op::Touch);
+        let sizes: Vec<u64> = touches.map(|step| step.size).collect();
+        assert_eq!(sizes, [u64::MAX, 8192, 8192, 4096, 0]);
+        let places = script.steps.iter().enumerate().filter(|(_, step)| step.op == Op::Touch);
+        for (at, _) in places {
+            assert!(matches!(script.steps[at + 1].op, Op::Malloc | Op::Realloc));
+        }
     }
 
     /// Steps that do something, without samples.

@@ -18,6 +18,7 @@ pub mod original;
 pub mod player;
 pub mod script;
 pub mod sim;
+mod spans;
 pub mod streams;
 
 pub use compile::compile;

@@ -10,14 +10,18 @@ use heapwise_inspect::process::figures;
 use crate::calls::{self, Moment};
 use crate::figures::Figures;
 use crate::launch::{Error, forget_settings};
+use crate::spans::Spans;
 
-/// Its RSS is looked at so often.
+/// Its heap is looked at so often, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// And for no larger a part of the time than one in so many.
+const LOOK_PART: u32 = 5;
 
 /// Runs a command once, its output dropped; processes of its that are left in the end are killed.
-/// Memory is anonymous pages beyond those that were there
-/// when the heap first grew, so the program's stack and data are in it as far as they grow;
-/// calls are those that may be a malloc's, see [`calls::follow_heap`]. Times are the whole program's.
+/// Memory is that of the break and of the mappings that its malloc asked for, beyond what was
+/// there when the heap first grew; calls are those that may be a malloc's, see
+/// [`calls::follow_heap`]. The peak is exact: it is looked for before each call by which pages may
+/// go. Times and faults are the whole program's.
 ///
 /// # Errors
 /// It cannot be started or traced; it fails.
@@ -35,20 +39,33 @@ fn trace(mut command: Command, environment: &[(String, String)]) -> Result<Figur
     let begun = Instant::now();
     let child = calls::spawn(command)?;
     let pid = child.id();
+    let spans = Spans::default();
     let (mut first, mut last) = (None, None);
+    let (mut base, mut peak, mut end) = (0, 0, 0);
     let over = AtomicBool::new(false);
     let (followed, samples) = std::thread::scope(|scope| {
         let sampler = scope.spawn(|| {
             let mut samples = Vec::new();
             while !over.load(Relaxed) {
-                samples.extend(Status::of(pid).map(|status| status.anonymous));
-                std::thread::sleep(LOOK_EVERY);
+                let looking = Instant::now();
+                samples.extend(spans.resident(pid));
+                std::thread::sleep(LOOK_EVERY.max(looking.elapsed() * LOOK_PART));
             }
             samples
         });
-        let followed = calls::follow_heap(&child, |moment| {
-            let status = Status::of(pid);
-            if moment == Moment::Begins { first = status } else { last = status }
+        let followed = calls::follow_heap(&child, spans.clone(), |moment| {
+            let Some(status) = Status::of(pid) else { return };
+            // No heap is larger than all anonymous memory.
+            if moment == Moment::Shrinks && status.anonymous <= peak {
+                return;
+            }
+            let resident = spans.resident(pid).unwrap_or(0);
+            peak = resident.max(peak);
+            match moment {
+                Moment::Begins => (first, base, peak) = (Some(status), resident, resident),
+                Moment::Shrinks => {}
+                Moment::Ends => (last, end) = (Some(status), resident),
+            }
         });
         over.store(true, Relaxed);
         (followed, sampler.join().unwrap_or_default())
@@ -59,15 +76,15 @@ fn trace(mut command: Command, environment: &[(String, String)]) -> Result<Figur
     let (Some(first), Some(last), true) = (first, last, status.success()) else {
         return Err(Error::Player(status, String::new()));
     };
-    let beyond = |bytes: u64| bytes.saturating_sub(first.anonymous);
+    let beyond = |bytes: u64| bytes.saturating_sub(base);
     let samples: Vec<u64> = samples.into_iter().map(beyond).collect();
     Ok(Figures {
         wall_ns,
         user_ns: last.user_ns,
         system_ns: last.system_ns,
-        rss_peak_bytes: beyond(last.peak.saturating_sub(last.other)),
+        rss_peak_bytes: beyond(peak),
         rss_mean_bytes: samples.iter().sum::<u64>() / (samples.len() as u64).max(1),
-        rss_end_bytes: beyond(last.anonymous),
+        rss_end_bytes: beyond(end),
         faults: last.faults - first.faults,
         calls: Some(calls),
         samples,
@@ -79,10 +96,6 @@ fn trace(mut command: Command, environment: &[(String, String)]) -> Result<Figur
 /// What the kernel says of a process.
 struct Status {
     anonymous: u64,
-    /// Pages of files and shared memory.
-    other: u64,
-    /// Most of all kinds.
-    peak: u64,
     faults: u64,
     user_ns: u64,
     system_ns: u64,
@@ -94,8 +107,6 @@ impl Status {
         let (user_ns, system_ns) = figures::processor_ns(pid).ok()?;
         Some(Self {
             anonymous: counters.rss_anon as u64,
-            other: (counters.rss_file + counters.rss_shmem) as u64,
-            peak: figures::peak_rss(pid).ok()? as u64,
             faults: figures::faults(pid).ok()?,
             user_ns,
             system_ns,

@@ -40,6 +40,7 @@ const SPINS: u32 = 200;
 #[repr(C)]
 struct Slot {
     pointer: AtomicU64,
+    /// As far as it was written to.
     size: AtomicU64,
 }
 
@@ -217,6 +218,8 @@ fn run(stage: &'static Stage, index: usize) {
     let buffer = stage.buffers + index * BUFFER_BYTES;
     let own = &stage.threads[index];
     let mut done = 0;
+    // Of the next block.
+    let mut limit = usize::MAX;
     while done < count {
         let length = ((count - done) as usize).min(BUFFER_STEPS) * Step::BYTES;
         // SAFETY: this thread's buffer, `BUFFER_BYTES` long, which nobody else uses.
@@ -230,7 +233,7 @@ fn run(stage: &'static Stage, index: usize) {
                 stage.broken.store(1, SeqCst);
                 break;
             };
-            act(stage, own, &step);
+            act(stage, own, &step, &mut limit);
             done += 1;
             own.done.store(done, Release);
         }
@@ -241,19 +244,24 @@ fn run(stage: &'static Stage, index: usize) {
     unsafe { libc::madvise(at::<c_void>(buffer), BUFFER_BYTES, libc::MADV_REMOVE) };
 }
 
-fn act(stage: &'static Stage, own: &Thread, step: &Step) {
+fn act(stage: &'static Stage, own: &Thread, step: &Step, limit: &mut usize) {
     let size = step.size as usize;
     let number = step.slot as usize;
+    let mut fill = |from, pointer, zeroed| {
+        let until = size.min(std::mem::replace(limit, usize::MAX));
+        fill(stage, number, Part { from, until, size }, pointer, zeroed);
+    };
     match step.op {
         Op::Nothing | Op::End => {}
+        Op::Touch => *limit = size,
         // SAFETY: any size may be asked for.
-        Op::Malloc => fill(stage, number, size, 0, unsafe { libc::malloc(size) }, false),
+        Op::Malloc => fill(0, unsafe { libc::malloc(size) }, false),
         // SAFETY: as above.
-        Op::Calloc => fill(stage, number, size, 0, unsafe { libc::calloc(1, size) }, true),
+        Op::Calloc => fill(0, unsafe { libc::calloc(1, size) }, true),
         Op::Aligned => {
             // SAFETY: the alignment is a power of two.
             let pointer = unsafe { libc::memalign(1 << step.align_log2, size) };
-            fill(stage, number, size, 0, pointer, false);
+            fill(0, pointer, false);
         }
         Op::Realloc => {
             let Some(slot) = stage.slots.get(number) else { return };
@@ -266,7 +274,7 @@ fn act(stage: &'static Stage, own: &Thread, step: &Step) {
                 stage.failed.fetch_add(1, Relaxed);
                 return;
             }
-            fill(stage, number, size, old_size, pointer, false);
+            fill(old_size, pointer, false);
         }
         Op::Free => {
             let Some(slot) = stage.slots.get(number) else { return };
@@ -299,37 +307,38 @@ fn act(stage: &'static Stage, own: &Thread, step: &Step) {
     }
 }
 
-/// Puts a block into its slot and writes into it as the program did.
-fn fill(
-    stage: &Stage,
-    number: usize,
-    size: usize,
+/// What of a block is to be written.
+struct Part {
     from: usize,
-    pointer: *mut c_void,
-    zeroed: bool,
-) {
+    until: usize,
+    size: usize,
+}
+
+/// Puts a block into its slot and writes into it as the program did.
+fn fill(stage: &Stage, number: usize, part: Part, pointer: *mut c_void, zeroed: bool) {
+    let Part { from, until, size } = part;
     let Some(slot) = stage.slots.get(number) else { return };
     slot.pointer.store(pointer.expose_provenance() as u64, Release);
-    slot.size.store(size as u64, Relaxed);
+    slot.size.store(until as u64, Relaxed);
     if pointer.is_null() {
         if size > 0 {
             stage.failed.fetch_add(1, Relaxed);
         }
         return;
     }
-    if from >= size {
+    if from >= until {
         return;
     }
     match stage.touch {
         Touch::Nothing => {}
         Touch::NotCalloc if zeroed => {}
-        // SAFETY: `size` bytes at `pointer` are ours until the step that frees them.
+        // SAFETY: `size` bytes at `pointer`, so `until` too, are ours until the step that frees them.
         Touch::All | Touch::NotCalloc => unsafe {
-            ptr::write_bytes(pointer.cast::<u8>().add(from), PATTERN, size - from);
+            ptr::write_bytes(pointer.cast::<u8>().add(from), PATTERN, until - from);
         },
         Touch::Pages => {
-            for offset in (from..size).step_by(PAGE).chain([size - 1]) {
-                // SAFETY: below `size`, as above. Volatile: a write that nobody reads.
+            for offset in (from..until).step_by(PAGE).chain([until - 1]) {
+                // SAFETY: below `until`, as above. Volatile: a write that nobody reads.
                 unsafe { pointer.cast::<u8>().add(offset).write_volatile(PATTERN) };
             }
         }

@@ -41,6 +41,8 @@ pub enum Op {
     Wait = 11,
     /// Reach window `size`, and wait until nobody is more than one behind. In streams only.
     Window = 12,
+    /// Of the block that the thread's next step allocates, only `size` bytes are ever touched.
+    Touch = 13,
 }
 
 impl Op {
@@ -61,6 +63,7 @@ impl Op {
             10 => Self::Join,
             11 => Self::Wait,
             12 => Self::Window,
+            13 => Self::Touch,
             _ => return None,
         })
     }

@@ -163,5 +163,6 @@ pub fn records(event: &Event) -> [Option<Record>; 2] {
         What::ProcessEnd => one(Kind::Process, PROCESS_ENDS, 0, 0),
         What::ProcessGone => one(Kind::Process, PROCESS_GONE, 0, 0),
         What::Lost { records } => one(Kind::Lost, records, 0, 0),
+        What::Touched { address, bytes } => one(Kind::Touched, bytes, address, 0),
     }
 }

@@ -34,6 +34,9 @@ pub enum What {
     Realloc { size: u64, old: u64, address: u64, stack: u32, kept: bool },
     /// free of a block; not recorded for null.
     Free { address: u64 },
+    /// So many bytes of a large block's pages are in memory, now that it ends, shrinks, or its
+    /// process ends: of the rest nothing was ever written.
+    Touched { address: u64, bytes: u64 },
     /// A call of the allocator to the kernel.
     Kernel(KernelCall),
     /// The process's figures as the kernel keeps them: RSS at that moment, faults so far.

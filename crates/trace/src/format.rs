@@ -19,8 +19,9 @@ pub const MAGIC: [u8; 8] = *b"HWTRACE\0";
 /// Bumped when old readers would misread a new file.
 ///
 /// 1: a process may say less of itself, no number of its fork. 2: it says all of
-/// [`ProcessStart`](heapwise_layout::record::ProcessStart).
-pub const FORMAT_VERSION: u32 = 2;
+/// [`ProcessStart`](heapwise_layout::record::ProcessStart). 4: large blocks say how much of them was
+/// touched, and most records are short ones. There was no 3: one flipped bit would make it a 2.
+pub const FORMAT_VERSION: u32 = 4;
 /// Length of the file's header.
 pub const FILE_HEADER_BYTES: usize = 16;
 /// Length of a block's header.

@@ -217,6 +217,7 @@ impl Stream<'_> {
             Kind::Process if a == PROCESS_GONE => What::ProcessGone,
             Kind::Thread | Kind::Process => return Err("an unknown turn of a life"),
             Kind::Lost => What::Lost { records: a },
+            Kind::Touched => What::Touched { address: b, bytes: a },
             Kind::Blob => return Ok(None),
         }))
     }

@@ -92,7 +92,7 @@ fn strangers_are_refused_in_one_sentence() {
         (b"\x7fELF\x02\x01\x01 and so on, for a while", "is not a Heapwise trace"),
         (
             b"HWTRACE\0\x63\0\0\0\0\0\0\0",
-            "is a trace of version 99, this heapwise reads versions 1 to 2",
+            "is a trace of version 99, this heapwise reads versions 1 to 4",
         ),
         (b"HWTRACE\0\x01\0\0\0\0\0\0\0", "ends early: 16 bytes are whole, the rest is missing"),
     ] {

@@ -56,6 +56,7 @@ fn what() -> impl Strategy<Value = What> {
         Just(What::ProcessEnd),
         Just(What::ProcessGone),
         (0u64..1 << 50).prop_map(|records| What::Lost { records }),
+        (address(), size()).prop_map(|(address, bytes)| What::Touched { address, bytes }),
     ]
 }
 

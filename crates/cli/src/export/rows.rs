@@ -215,6 +215,12 @@ impl<'a> Rows<'a> {
                     stack = block.stack;
                 }
             }
+            What::Touched { address, bytes } => {
+                row.event = "touched";
+                row.address = Some(address);
+                row.size = self.blocks.get(&(process, address)).map(|block| block.size);
+                row.bytes = i64::try_from(bytes).ok();
+            }
             What::Kernel(call) => kernel(&mut row, &call),
             What::Sample { rss_bytes, minor_faults, major_faults } => {
                 row.event = "sample";

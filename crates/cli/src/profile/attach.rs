@@ -27,7 +27,12 @@ pub fn sample(pid: u32, time: Duration, rate: u64, path: &Path) -> Result<Record
         Failure::new(exit::NOT_RECOGNISED, why)
     })?;
     let sink = record::create(path, None)?;
-    let wanted = Wanted { sample_bytes: rate, stack_depth: DEPTH, snippet_bytes: SNIPPET_BYTES };
+    let wanted = Wanted {
+        sample_bytes: rate,
+        stack_depth: DEPTH,
+        snippet_bytes: SNIPPET_BYTES,
+        touched_bytes: 0,
+    };
     let notes = record::notes("profile", &[format!("process {pid}").into()]);
     let interrupt = Interrupt::watch();
     record::with_recorder(wanted, sink, &notes, |live| {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use heapwise_inspect::process::figures::Figures;
 use heapwise_inspect::survey::page_bytes;
 use heapwise_layout::live::{
-    CHUNK_BYTES, CHUNK_FREE, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNKS, RUNNING,
+    CHUNK_BYTES, CHUNK_FREE, CHUNK_FULL, CHUNK_HEAD_BYTES, CHUNKS, RUNNING, WAKE_CHUNKS,
 };
 use heapwise_layout::record::{Coder, Kind, NO_PROCESS, PROCESS_GONE, Record, blob};
 use heapwise_trace::{BlockHeader, BlockKind, Definitions};
@@ -33,7 +33,7 @@ const OPEN_CHUNKS: Duration = Duration::from_secs(1);
 /// Samples are few, and whoever looks at the process meanwhile asks for the newest.
 const OPEN_CHUNKS_SAMPLED: Duration = Duration::from_millis(100);
 /// So many full chunks at one look: threads are about to wait for us.
-const HURRY_CHUNKS: usize = 4;
+const HURRY_CHUNKS: usize = 3 * WAKE_CHUNKS as usize;
 /// Between two readings of the clocks.
 const CLOCK: Duration = Duration::from_secs(5);
 
@@ -143,7 +143,9 @@ impl<'a> Collector<'a> {
                 // Nobody is to wait for us, or to work for nothing.
                 self.live.stop();
             }
-            self.live.wait(TICK);
+            if !done.load(Acquire) {
+                self.live.wait(TICK);
+            }
         }
         self.live.stop();
         self.look_at_processes();

@@ -39,6 +39,8 @@ pub struct Wanted {
     pub stack_depth: u32,
     /// Bytes of stack to copy with each sample.
     pub snippet_bytes: u32,
+    /// Of blocks from so many bytes on it is asked how much of them is in memory; 0 for none.
+    pub touched_bytes: u64,
 }
 
 /// The shared memory.
@@ -60,6 +62,7 @@ impl Live {
         header.sample_bytes.store(wanted.sample_bytes, Relaxed);
         header.stack_depth.store(wanted.stack_depth, Relaxed);
         header.snippet_bytes.store(wanted.snippet_bytes, Relaxed);
+        header.touched_bytes.store(wanted.touched_bytes, Relaxed);
         header.pid_namespace.store(pid_namespace(), Relaxed);
         header.recorder_pid.store(std::process::id(), Relaxed);
         header.live_descriptor.store(live.descriptor(), Relaxed);
@@ -174,6 +177,13 @@ impl Live {
             )
         };
         header.recorder_waits.store(0, Release);
+    }
+
+    /// Ends [`wait`](Self::wait), or the next one at once.
+    pub fn wake(&self) {
+        let header = self.header();
+        header.filled.fetch_add(1, AcqRel);
+        futex_wake(&header.filled);
     }
 
     /// Says that we are alive.

@@ -70,6 +70,11 @@ pub struct RecordArgs {
     #[arg(long, value_name = "DEPTH", num_args = 0..=1, require_equals = true, default_missing_value = "64", value_parser = clap::value_parser!(u32).range(1..=1024))]
     stacks: Option<u32>,
 
+    /// Note how much of a block is in memory when it ends or shrinks, of blocks of at least BYTES
+    /// (64 KiB is the least that counts); 0 for none. A replay touches just so much of them
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 10)]
+    touched: u64,
+
     /// When the program has ended, say on standard error what was recorded, as one JSON object
     /// (heapwise.recording/1)
     #[arg(long)]
@@ -96,6 +101,7 @@ pub fn run(args: RecordArgs) -> anyhow::Result<ExitCode> {
         sample_bytes: 0,
         stack_depth: args.stacks.unwrap_or(0),
         snippet_bytes: if args.stacks.is_some() { profile::SNIPPET_BYTES } else { 0 },
+        touched_bytes: args.touched,
     };
     let recorded = record(&mut launch, wanted, sink, &notes("record", &args.command))?;
     let code = recorded.outcome.end.exit_code();
@@ -167,6 +173,7 @@ pub fn with_recorder<T>(
         let _ = is_ready.recv();
         let outcome = work(live);
         done.store(true, Release);
+        live.wake();
         let joined = recorder.join();
         let outcome = outcome?;
         let (totals, written) =

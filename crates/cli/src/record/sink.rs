@@ -33,8 +33,13 @@ struct Ring {
 impl Sink {
     /// Makes the file. With `window_ns` blocks of events older than that are let go.
     pub fn create(path: &Path, window_ns: Option<u64>) -> io::Result<Self> {
-        let mut writer = Writer::new(File::create(path)?)?;
+        // Not truncated to nothing: ext4 would write all of such a file to the disk when it is closed.
+        let file = File::options().write(true).create(true).truncate(false).open(path)?;
+        let mut writer = Writer::new(file)?;
         writer.flush()?;
+        if writer.get_ref().metadata()?.is_file() {
+            writer.get_ref().set_len(writer.bytes())?;
+        }
         let ring = window_ns.map(|window_ns| Ring {
             window_ns,
             blocks: VecDeque::new(),

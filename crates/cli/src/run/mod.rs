@@ -123,6 +123,7 @@ fn profiled(
         sample_bytes: rate,
         stack_depth: profile::DEPTH,
         snippet_bytes: profile::SNIPPET_BYTES,
+        touched_bytes: 0,
     };
     let recorded = record::record(launch, wanted, sink, &record::notes("profile", command))?;
     recorded.tell_failures(output);

@@ -222,7 +222,7 @@ impl Reader<'_> {
                 self.end_free(key, pid);
                 self.say(Line::Turn { event, pid });
             }
-            What::ThreadStart | What::ThreadEnd => self.end_free(key, pid),
+            What::ThreadStart | What::ThreadEnd | What::Touched { .. } => self.end_free(key, pid),
             _ => {
                 self.end_free(key, pid);
                 self.story.allocations += 1;

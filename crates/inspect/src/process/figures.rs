@@ -96,14 +96,6 @@ pub fn faults(pid: u32) -> Result<u64, Error> {
     stat(pid, 7)
 }
 
-/// The most that was ever resident at once, bytes.
-///
-/// # Errors
-/// No such process.
-pub fn peak_rss(pid: u32) -> Result<usize, Error> {
-    Ok(kibibytes(&read_text(pid, "status")?, "VmHWM"))
-}
-
 /// Its processor time so far, all threads together: in the program and in the kernel, nanoseconds.
 ///
 /// # Errors

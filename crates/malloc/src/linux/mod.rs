@@ -107,6 +107,24 @@ pub fn exact_ns() -> u64 {
     clock_ns(CLOCK_MONOTONIC)
 }
 
+/// Bytes of the pages of `span` that are in memory; `None` if it is not all mapped.
+pub(crate) fn resident_bytes(span: Span, page_bytes: usize) -> Option<usize> {
+    let mut flags = [0u8; 512];
+    let mut pages = 0;
+    let mut at = span.start;
+    while at < span.end {
+        let bytes = (span.end - at).min(flags.len() * page_bytes);
+        let args = [at, bytes, flags.as_mut_ptr().addr(), 0, 0, 0];
+        // SAFETY: whole pages, a byte of answer for each.
+        if unsafe { syscall(nr::MINCORE, args) } != 0 {
+            return None;
+        }
+        pages += flags[..bytes / page_bytes].iter().filter(|&flag| flag & 1 == 1).count();
+        at += bytes;
+    }
+    Some(pages * page_bytes)
+}
+
 fn clock_ns(clock: c_int) -> u64 {
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
     // SAFETY: a timespec to write to.

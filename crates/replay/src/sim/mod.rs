@@ -145,8 +145,10 @@ struct World<'k, 'm, 'a> {
     kernel: &'k RefCell<Kernel<'m>>,
     user: User<'k, 'm>,
     options: &'a Options,
-    /// Pointer and size of each block.
+    /// Pointer of each block, and as far as it was written to.
     blocks: Vec<(usize, usize)>,
+    /// By thread: how much of its next block is touched.
+    limits: Vec<usize>,
     samples: Vec<u64>,
     /// When the first step begins.
     begun_ns: u64,
@@ -180,6 +182,7 @@ impl<'k, 'm, 'a> World<'k, 'm, 'a> {
             user,
             options,
             blocks: vec![(0, 0); script.slots as usize],
+            limits: vec![usize::MAX; script.threads.max(1) as usize],
             samples: Vec::with_capacity(script.samples as usize),
             begun_ns: kernel.borrow().now_ns(),
             program_ns: 0,
@@ -205,15 +208,15 @@ impl<'k, 'm, 'a> World<'k, 'm, 'a> {
         match step.op {
             Op::Malloc => {
                 let pointer = self.user.malloc(thread, size);
-                self.obtain(number, pointer, size, 0, false)?;
+                self.obtain(step, pointer, 0)?;
             }
             Op::Calloc => {
                 let pointer = self.user.calloc(thread, 1, size);
-                self.obtain(number, pointer, size, 0, true)?;
+                self.obtain(step, pointer, 0)?;
             }
             Op::Aligned => {
                 let pointer = self.user.memalign(thread, 1 << step.align_log2, size);
-                self.obtain(number, pointer, size, 0, false)?;
+                self.obtain(step, pointer, 0)?;
             }
             Op::Realloc => {
                 let (old, old_size) = self.blocks[number];
@@ -224,7 +227,7 @@ impl<'k, 'm, 'a> World<'k, 'm, 'a> {
                 if pointer == 0 && size > 0 {
                     self.failed += 1;
                 } else {
-                    self.obtain(number, pointer, size, old_size, false)?;
+                    self.obtain(step, pointer, old_size)?;
                 }
             }
             Op::Free => {
@@ -242,6 +245,7 @@ impl<'k, 'm, 'a> World<'k, 'm, 'a> {
                 self.pass(step.size.saturating_sub(since));
             }
             Op::End => self.user.end_thread(thread),
+            Op::Touch => self.limits[thread] = size,
             _ => {}
         }
         if !self.options.paced {
@@ -285,29 +289,26 @@ impl<'k, 'm, 'a> World<'k, 'm, 'a> {
         }
     }
 
-    fn obtain(
-        &mut self,
-        number: usize,
-        pointer: usize,
-        size: usize,
-        from: usize,
-        zeroed: bool,
-    ) -> Result<(), TouchError> {
-        self.blocks[number] = (pointer, size);
+    /// A step has its block, of which `from` bytes were written before.
+    fn obtain(&mut self, step: &Step, pointer: usize, from: usize) -> Result<(), TouchError> {
+        let size = step.size as usize;
+        let limit = &mut self.limits[usize::from(step.thread)];
+        let until = size.min(std::mem::replace(limit, usize::MAX));
+        self.blocks[step.slot as usize] = (pointer, until);
         if pointer == 0 {
             self.failed += u64::from(size > 0);
             return Ok(());
         }
-        self.unseen += size.saturating_sub(from) as u64 + PAGE_BYTES;
+        self.unseen += until.saturating_sub(from) as u64 + PAGE_BYTES;
         let leaves = match self.options.touch {
             Touch::Nothing => true,
-            Touch::NotCalloc => zeroed,
+            Touch::NotCalloc => step.op == Op::Calloc,
             Touch::All | Touch::Pages => false,
         };
-        if leaves || from >= size {
+        if leaves || from >= until {
             return Ok(());
         }
-        self.user.write(pointer + from, size - from, 0xa5)
+        self.user.write(pointer + from, until - from, 0xa5)
     }
 
     /// Resident anonymous pages of the program, the heap's and those that it began with.
