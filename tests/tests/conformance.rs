@@ -49,6 +49,7 @@ conformance! {
     fork_handlers
     fork_load
     idle_gives_back
+    idle_large_storage
     main_pthread_exit
     mallinfo
     malloc_info
