@@ -25,6 +25,11 @@ impl Read for OwnMemory {
     }
 }
 
+/// The stretch of `heap`, which is one of `arena`'s, for a walk over its chunks.
+pub(crate) fn stretch(arena: &ArenaState, heap: &HeapInfo) -> Stretch {
+    Stretch { start: heap.start.get(), end: heap.end.load(Relaxed), top: arena.top.get() }
+}
+
 /// What is wrong with a heap, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flaw {
@@ -41,9 +46,8 @@ impl<O: Os> Held<'_, O> {
         let mut dirty = 0usize;
         let mut system = 0usize;
         for heap in self.root.heaps(self.arena) {
-            let end = heap.end.load(Relaxed);
-            system += end - core::ptr::from_ref(heap).addr();
-            let stretch = Stretch { start: heap.start.get(), end, top: self.arena.top.get() };
+            let stretch = stretch(self.arena, heap);
+            system += stretch.end - core::ptr::from_ref(heap).addr();
             let mut flaw = None;
             let mut previous = ChunkState::Live;
             let walked = walk(&OwnMemory, stretch, |v| {
@@ -197,10 +201,8 @@ impl<O: Os> Allocator<O> {
     #[cold]
     pub(crate) fn misuse_at(&self, arena: &ArenaState, heap: &HeapInfo, pointer: usize) -> Fault {
         let held = self.try_hold(arena);
-        let stretch =
-            Stretch { start: heap.start.get(), end: heap.end.load(Relaxed), top: arena.top.get() };
         let mut around = None;
-        let walked = walk(&OwnMemory, stretch, |v| {
+        let walked = walk(&OwnMemory, stretch(arena, heap), |v| {
             if v.chunk <= pointer {
                 around = Some(v);
             }

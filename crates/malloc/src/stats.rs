@@ -1,6 +1,7 @@
 //! Figures: calls counted on demand, memory counted by walking.
 
 use crate::arena::Held;
+use crate::check::{OwnMemory, stretch};
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::Allocator;
@@ -10,7 +11,7 @@ use heapwise_layout::bins::{BINS, FASTBINS};
 use heapwise_layout::header::{ALIGNMENT, MIN_CHUNK, free};
 use heapwise_layout::report::{PUBLISH_EVERY, ProcessRecord};
 use heapwise_layout::state::{CALL_KINDS, Cache};
-use heapwise_layout::walk::{ChunkState, Stretch, walk};
+use heapwise_layout::walk::{ChunkState, walk};
 
 /// Publications between two looks at the kernel's figures.
 const SAMPLE_EVERY: u32 = 16;
@@ -139,13 +140,8 @@ impl<O: Os> Held<'_, O> {
             self.fast_row(index, |bytes| f.fast.add(bytes));
         }
         for heap in self.root.heaps(self.arena) {
-            let stretch = Stretch {
-                start: heap.start.get(),
-                end: heap.end.load(Relaxed),
-                top: self.arena.top.get(),
-            };
             // A flaw ends the count early; the checker is there to name it.
-            let _ = walk(&crate::check::OwnMemory, stretch, |v| {
+            let _ = walk(&OwnMemory, stretch(self.arena, heap), |v| {
                 let bytes = v.header.size();
                 match v.state {
                     ChunkState::Live => f.live.add(bytes),

@@ -6,7 +6,7 @@
 //! question costs little beside the end itself; of others it is asked as often as costs no more than
 //! a small part of the time, and those not asked about count as touched whole.
 
-use crate::check::OwnMemory;
+use crate::check::{OwnMemory, stretch};
 use crate::global::ALLOCATOR;
 use crate::linux::machine::ticks_loosely;
 use crate::linux::resident_bytes;
@@ -16,7 +16,7 @@ use crate::stream;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use heapwise_layout::header::{HEADER_BYTES, OVERHEAD_BYTES};
 use heapwise_layout::record::Kind;
-use heapwise_layout::walk::{ChunkState, Stretch, walk};
+use heapwise_layout::walk::{ChunkState, walk};
 
 /// Smaller blocks are not asked about.
 static FROM: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -86,13 +86,8 @@ impl<O: Os> Allocator<O> {
         for arena in self.arenas() {
             let _held = self.hold(arena);
             for heap in self.heaps(arena) {
-                let stretch = Stretch {
-                    start: heap.start.get(),
-                    end: heap.end.load(Relaxed),
-                    top: arena.top.get(),
-                };
                 // A flaw ends the walk early; the checker is there to name it.
-                let _ = walk(&OwnMemory, stretch, |chunk| {
+                let _ = walk(&OwnMemory, stretch(arena, heap), |chunk| {
                     let bytes = chunk.header.size() - OVERHEAD_BYTES;
                     if chunk.state == ChunkState::Live && bytes >= from {
                         visit(chunk.chunk + HEADER_BYTES, bytes);
