@@ -9,8 +9,8 @@
 //! like these themselves.
 
 use crate::cache::{
-    Freed, Resized, free_closed, is_recorded, is_sampled, malloc_closed, memalign_closed,
-    realloc_closed, realloc_recording,
+    Freed, Resized, free_closed, is_recorded, malloc_closed, memalign_closed, realloc_closed,
+    realloc_recording,
 };
 use crate::chunk::at;
 use crate::global::{ALLOCATOR, must_count, or_enomem, overflow, realloc_slow, serves, slot};
@@ -43,12 +43,7 @@ unsafe fn cached_sampled(request: usize) -> usize {
     }
     let cache = at::<Cache>(machine::cache_address());
     // SAFETY: this thread's cache; the rest by contract.
-    unsafe {
-        if !is_sampled(cache) {
-            return 0;
-        }
-        counting(cache, request, |cache| malloc_closed(cache, request))
-    }
+    unsafe { counting(cache, request, |cache| malloc_closed(cache, request)) }
 }
 
 #[cold]
@@ -316,13 +311,8 @@ pub(crate) fn memalign_sampled(align: usize, request: usize) -> usize {
     if serves(request) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: this thread's cache; this function stands in the section of the fast paths.
-        let pointer = unsafe {
-            let serve = |cache: *const Cache| match is_sampled(cache) {
-                true => memalign_closed(cache, align, request),
-                false => 0,
-            };
-            counting(cache, request, serve)
-        };
+        let pointer =
+            unsafe { counting(cache, request, |cache| memalign_closed(cache, align, request)) };
         if pointer != 0 {
             return pointer;
         }

@@ -9,7 +9,7 @@
 //! fast path of free does not know. So a profile costs free nothing, and malloc
 //! a call and a subtraction.
 
-use crate::cache::{live_header, look, pop_small};
+use crate::cache::{is_sampled, live_header, look, pop_small};
 use crate::chunk::Chunk;
 use crate::os::Os;
 use crate::root::{Allocator, Place};
@@ -60,7 +60,7 @@ pub unsafe fn malloc_counting(cache: *const Cache, request: usize) -> usize {
     pointer
 }
 
-/// What `serve` takes of the closed thread cache for `request` bytes while a profile is on and no
+/// What `serve` takes for `request` bytes of a thread cache that a profile has closed, while no
 /// sample is due: a user pointer, else 0.
 ///
 /// # Safety
@@ -72,6 +72,10 @@ pub unsafe fn counting(
     request: usize,
     serve: impl FnOnce(*const Cache) -> usize,
 ) -> usize {
+    // SAFETY: the calling thread's cache, by contract.
+    if !unsafe { is_sampled(cache) } {
+        return 0;
+    }
     // SAFETY: a cache, by contract.
     let countdown = unsafe { &(*cache).countdown };
     let left = countdown.get() - request.max(1) as i64;
