@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use heapwise_inspect::process::maps::{self, Mapping};
 use heapwise_inspect::process::pages::Pages;
 use heapwise_inspect::span::Span;
-
-/// Page size of all machines that we run on.
-const PAGE_BYTES: usize = 4096;
+use heapwise_inspect::survey::page_bytes;
 
 /// The mappings of a malloc, as they come and go. A clone is the same one.
 #[derive(Clone, Default)]
@@ -52,7 +50,7 @@ impl Spans {
             }
         }
         parts.sort_unstable_by_key(|part| part.span.start);
-        let pages = Pages::of(pid, &parts, PAGE_BYTES).ok()?;
+        let pages = Pages::of(pid, &parts, page_bytes()).ok()?;
         Some(parts.iter().map(|part| pages.resident(part.span) as u64).sum())
     }
 
@@ -79,7 +77,7 @@ mod tests {
 
     #[test]
     fn only_touched_pages_of_these_mappings_count() {
-        let page = |count: usize| count * PAGE_BYTES;
+        let page = |count: usize| count * page_bytes();
         let map = || {
             // SAFETY: a new private mapping.
             let start = unsafe {
