@@ -53,8 +53,14 @@ fn order(round: usize, rounds: usize, peers: usize) -> impl Iterator<Item = usiz
     (0..peers).map(move |place| (place + round * step) % peers)
 }
 
-/// Runs everything `reps` times.
-pub fn run(jobs: &[Job], peers: &[Peer], reps: usize, syscalls: bool) -> Vec<Cell> {
+/// Runs everything `reps` times, the peers named in `once` in the first round only.
+pub fn run(
+    jobs: &[Job],
+    peers: &[Peer],
+    reps: usize,
+    once: &[String],
+    syscalls: bool,
+) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     let passes = reps + usize::from(syscalls);
     let first_out = peers.iter().find(|peer| peer.name == REFERENCE).or(peers.first());
@@ -75,7 +81,8 @@ pub fn run(jobs: &[Job], peers: &[Peer], reps: usize, syscalls: bool) -> Vec<Cel
             for number in order(pass, reps, peers.len()) {
                 let (cell, peer) = (&mut cells[first + number], &peers[number]);
                 bar.set_message(format!("{} {}", job.name, peer.name));
-                if cell.error.is_none() {
+                let rests = (1..reps).contains(&pass) && once.contains(&peer.name);
+                if cell.error.is_none() && !rests {
                     let result = if pass < reps {
                         warm(peak_bytes);
                         job.run(peer).map(|sample| {

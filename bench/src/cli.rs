@@ -65,6 +65,9 @@ pub struct Options {
     /// Runs of each job under each peer.
     #[arg(long, default_value_t = 5, global = true)]
     pub reps: usize,
+    /// These of the peers run in the first round only: slow ones whose second digit nobody asks for.
+    #[arg(long, value_delimiter = ',', global = true)]
+    pub once: Vec<String>,
     /// Only these thread counts.
     #[arg(long, value_delimiter = ',', global = true)]
     pub threads: Vec<usize>,

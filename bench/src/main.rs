@@ -13,6 +13,7 @@
 
 mod campaign;
 mod cli;
+mod goals;
 mod guard;
 mod heap;
 mod job;
@@ -40,7 +41,15 @@ use job::{Job, Task, Told};
 use results::Results;
 use std::process::ExitCode;
 
-fn main() -> Result<ExitCode> {
+/// 1: a contestant failed, or something got worse; 2: the run itself could not be made.
+fn main() -> ExitCode {
+    run().unwrap_or_else(|why| {
+        eprintln!("bench: {why:#}");
+        ExitCode::from(2)
+    })
+}
+
+fn run() -> Result<ExitCode> {
     let Cli { command, options } = Cli::parse();
     match command {
         Some(Command::Workload { name, threads, scale }) => workload(&name, threads, scale)?,
@@ -111,6 +120,12 @@ fn race(
         build_library()?;
     }
     let (chosen, mut missing) = peers::choose(&options.peers)?;
+    for once in &options.once {
+        let named = |(name, _): &peers::Missing| name == once;
+        if !chosen.iter().any(|peer| peer.name == *once) && !missing.iter().any(named) {
+            bail!("--once {once}: that peer is not to run");
+        }
+    }
     let scale = if options.smoke { 0.002 } else { options.scale };
     let reps = if options.smoke { 1 } else { options.reps.max(1) };
     let wanted = |name: &str, kind: &str| {
@@ -140,7 +155,7 @@ fn race(
             Err(why) => missing.push((program.name.to_owned(), format!("{why:#}"))),
         }
     }
-    let cells = campaign::run(&jobs, &chosen, reps, options.syscalls);
+    let cells = campaign::run(&jobs, &chosen, reps, &options.once, options.syscalls);
     Ok(Results::new(&chosen, missing, &jobs, cells))
 }
 

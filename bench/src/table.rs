@@ -12,6 +12,7 @@ pub fn markdown(results: &Results) -> String {
     for figure in [Figure::Cpu, Figure::Peak] {
         ratios(&mut text, results, figure);
     }
+    crate::goals::section(&mut text, results);
     idle(&mut text, results);
     scaling(&mut text, results);
     kernel(&mut text, results);
