@@ -78,6 +78,11 @@ fn holds(cache: &Cache, unit: u32) -> bool {
     cache.waiting.units.iter().fold(false, |found, place| found | (place.get() == unit))
 }
 
+/// Whether no free waits. The compiler makes four comparisons of it.
+fn none_waits(cache: &Cache) -> bool {
+    cache.waiting.units.iter().fold(true, |none, place| none & (place.get() == NOT_WAITING))
+}
+
 /// Puts `unit` into the group whose turn it is; what has waited there longest.
 ///
 /// The group is written by one store, as wide as the loads of [`holds`] are: narrower ones would
@@ -218,6 +223,9 @@ enum Found {
 }
 
 fn look_at_waiting(cache: &Cache) -> Found {
+    if none_waits(cache) {
+        return Found::None;
+    }
     let (mut all, mut small, mut new) = (0, 0, 0);
     for pointer in cache.waiting_pointers() {
         let page = pointer >> PAGE_LOG2;
@@ -229,7 +237,6 @@ fn look_at_waiting(cache: &Cache) -> Found {
         new += usize::from(seen != page as u16 && is_small);
     }
     match all {
-        0 => Found::None,
         _ if small * 2 < all => Found::NotSmall,
         _ if all < WAITING / 2 => Found::Few,
         _ if new * COLD_SHARE >= all => Found::Cold,
@@ -265,7 +272,8 @@ impl<O: Os> Allocator<O> {
     fn let_in_and_judge(&self, cache: &Cache) {
         let patience = cache.waiting.patience.get();
         let pause = &cache.waiting.next_pause;
-        let patience = match look_at_waiting(cache) {
+        let found = look_at_waiting(cache);
+        let patience = match found {
             _ if cache.counting.get() != 0 || cache.sampling.get() != 0 => 0,
             Found::Cold => {
                 pause.set(FIRST_PAUSE);
@@ -279,8 +287,10 @@ impl<O: Os> Allocator<O> {
             Found::Few => patience.saturating_sub(FEW),
             Found::None => patience - 1,
         };
-        for pointer in take_waiting(cache) {
-            self.free_after_waiting(cache, pointer);
+        if !matches!(found, Found::None) {
+            for pointer in take_waiting(cache) {
+                self.free_after_waiting(cache, pointer);
+            }
         }
         cache.waiting.patience.set(patience);
         if patience == 0 {
