@@ -9,7 +9,7 @@ use super::read_file;
 use crate::chunk::at;
 use crate::huge::HUGE_BYTES;
 use crate::os::{Os, Span};
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 const MADV_HUGEPAGE: usize = 14;
 const MADV_NOHUGEPAGE: usize = 15;
@@ -54,11 +54,9 @@ pub unsafe fn populate(os: &super::Linux, range: Span) -> bool {
         return false;
     }
     for block in (first..end).step_by(HUGE_BYTES) {
+        // One access that stores: a load before it would have the kernel map its page of zeros first.
         // SAFETY: the caller's and in nobody's use; what is there stays.
-        unsafe {
-            let byte = at::<u8>(block);
-            byte.write_volatile(byte.read_volatile());
-        }
+        let _ = unsafe { &*at::<AtomicU8>(block) }.compare_exchange(0, 0, Relaxed, Relaxed);
     }
     advise(MADV_NOHUGEPAGE);
     // Or the kernel had none to give.
