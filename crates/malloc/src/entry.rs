@@ -26,6 +26,11 @@ use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache, HeapInfo};
 /// How often a thread that can have no arena looks for one that it may use.
 const PATIENCE: u32 = 16;
 
+/// Chunks of a heap from this size on are whole pages long. So large chunks that come and go in the
+/// same memory begin at the same place in their pages, and use the same cache lines of what is
+/// written at their pages' starts; and where one was another of nearly its size fits without a rest.
+const PAGES_FROM: usize = 256 << 10;
+
 /// A live chunk in a heap, its header checked.
 #[derive(Clone, Copy)]
 struct Live<'a> {
@@ -52,6 +57,17 @@ fn class_for(size: usize) -> Option<(usize, usize)> {
         Some((bin, medium_size(bin)))
     } else {
         None
+    }
+}
+
+impl<O: Os> Allocator<O> {
+    /// The size of a chunk of a heap that serves `size` bytes: its class, or, of a large one, whole pages.
+    fn heap_size(&self, size: usize) -> usize {
+        match class_for(size) {
+            Some((_, size)) => size,
+            None if size >= PAGES_FROM => self.page_up(size),
+            None => size,
+        }
     }
 }
 
@@ -122,7 +138,7 @@ impl<O: Os> Allocator<O> {
             return Some(fresh);
         }
         self.alive(cache);
-        if let Some(taken) = self.take_somewhere(cache, size) {
+        if let Some(taken) = self.take_somewhere(cache, self.heap_size(size)) {
             return Some(Fresh { pointer: taken.chunk.pointer(), zero: taken.zero });
         }
         // No arena can grow: a mapping may still be had, whatever the size.
@@ -215,8 +231,8 @@ impl<O: Os> Allocator<O> {
     }
 
     fn allocate_aligned(&self, cache: &Cache, align: usize, request: usize) -> usize {
-        let Some(size) = chunk_size(request) else { return self.failed(cache) };
-        let size = class_for(size).map_or(size, |(_, size)| size);
+        let Some(least) = chunk_size(request) else { return self.failed(cache) };
+        let size = self.heap_size(least);
         let Some(padded) =
             align.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize)
         else {
@@ -236,7 +252,7 @@ impl<O: Os> Allocator<O> {
         }
         self.prepare();
         if self.wants_mapping(size)
-            && let Some(pointer) = self.map_chunk(size, align)
+            && let Some(pointer) = self.map_chunk(least, align)
         {
             return pointer;
         }
@@ -253,7 +269,7 @@ impl<O: Os> Allocator<O> {
                 return pointer;
             }
         }
-        self.map_chunk(size, align).unwrap_or_else(|| self.failed(cache))
+        self.map_chunk(least, align).unwrap_or_else(|| self.failed(cache))
     }
 
     /// free. A null pointer is nothing; any other must be a live chunk's.
@@ -448,7 +464,7 @@ impl<O: Os> Allocator<O> {
                     }
                 };
                 let Some(size) = chunk_size(request) else { return (self.failed(cache), false) };
-                let size = class_for(size).map_or(size, |(_, size)| size);
+                let size = self.heap_size(size);
                 if keeps_room(live.size, size) {
                     if live.sampled {
                         self.os.note_sampled_resize(pointer, request);

@@ -97,7 +97,7 @@ impl<O: Os> Held<'_, O> {
             let room = heap.reserved_end.get() - end;
             if missing <= room {
                 let last = heap.reserved_end.get();
-                return self.growth_ends(end + missing).any(|new_end| {
+                return self.growth_ends(end + missing, need).any(|new_end| {
                     let new_end = new_end.min(last);
                     // SAFETY: the reserved rest of this heap.
                     let done = unsafe { self.root.commit(Span::new(end, new_end)) };

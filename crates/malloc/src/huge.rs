@@ -5,12 +5,11 @@
 //!                           ▲ top_touched          ▲ top_resident   whole 2 MiB ▲ end
 //! ```
 //! A page fault costs 1–2 µs, a huge page with its 512 about 180, and spares as
-//! many entries of the TLB. What it may cost is memory that is never used, so
-//! only an arena beyond [`Setting::HugeGrowth`] takes them, and only
-//! - for a run of small chunks that reaches pages nobody has touched: the rest
-//!   of the block is the next that is cut;
-//! - for a large chunk once large chunks have been freed, or have grown, whose pages had been
-//!   written: a few are looked at. One that had not, and the proof starts anew.
+//! many entries of the TLB. What it may cost is memory that is never used, so they are taken only
+//! - in an arena beyond [`Setting::HugeGrowth`], for a run of small chunks that reaches pages
+//!   nobody has touched: the rest of the block is the next that is cut;
+//! - in any arena, for a large chunk once large chunks have been freed, or have grown, whose pages
+//!   had been written: a few are looked at. One that had not, and the proof starts anew.
 
 use crate::arena::Held;
 use crate::chunk::at;
@@ -26,9 +25,9 @@ pub(crate) const HUGE_BYTES: usize = 2 << 20;
 const PROOF_BYTES: usize = 512 << 10;
 /// So many in a row prove it.
 const PROOF: u32 = 2;
-/// With so many in a row, only one in as many is looked at.
+/// With so many in a row, only one in as many is looked at, and one page of it.
 const SURE: u32 = 8;
-/// Pages looked at.
+/// Pages of a chunk that are looked at until then.
 const LOOKS: usize = 4;
 
 /// Large chunks freed or grown in a row that were filled.
@@ -52,11 +51,19 @@ impl<O: Os> Allocator<O> {
             return;
         }
         let seen = self.density.0.load(Relaxed);
-        let looks = seen < SURE || seen.is_multiple_of(SURE);
         let part = size / (2 * LOOKS);
-        let page = |look: usize| self.page_down(pointer + (2 * look + 1) * part);
-        let filled = !looks || (0..LOOKS).all(|look| self.written(page(look)));
+        let filled = |look: usize| self.written(self.page_down(pointer + (2 * look + 1) * part));
+        let filled = if seen < SURE {
+            (0..LOOKS).all(filled)
+        } else {
+            !seen.is_multiple_of(SURE) || filled((seen / SURE) as usize % LOOKS)
+        };
         self.density.0.store(if filled { seen.wrapping_add(1).max(1) } else { 0 }, Relaxed);
+    }
+
+    /// Whether large chunks have proven to be filled, so that those to come may have huge pages.
+    pub(crate) fn large_are_filled(&self) -> bool {
+        self.density.proven() && self.settings.dynamic()
     }
 
     /// Whether somebody has written to a page of a chunk that is being freed or resized. A page of zeros
@@ -73,7 +80,7 @@ impl<O: Os> Allocator<O> {
     /// costs nothing. (In a heap the mark must go again; a mapping of its own is unmapped
     /// whole, and nothing of it is ever given back before.)
     pub(crate) fn prepare_huge_mapping(&self, mapping: Span) {
-        if mapping.bytes() >= 2 * HUGE_BYTES && self.density.proven() && self.settings.dynamic() {
+        if mapping.bytes() >= 2 * HUGE_BYTES && self.large_are_filled() {
             self.os.advise_huge(mapping);
         }
     }
@@ -86,9 +93,16 @@ impl<O: Os> Held<'_, O> {
         self.arena.system_bytes.load(Relaxed) >= least && self.root.settings.dynamic()
     }
 
-    /// A heap that is to end at `end` or behind it ends here.
-    pub(crate) fn whole_huge(&self, end: usize) -> usize {
-        if self.grows_huge() { end.next_multiple_of(HUGE_BYTES) } else { end }
+    /// Whether this arena takes huge pages for `bytes` that it cuts. A large chunk fills blocks by
+    /// itself, so what large ones have shown counts, in whatever arena, and not what this one has.
+    fn takes_huge(&self, bytes: usize) -> bool {
+        if bytes > MEDIUM_MAX_CHUNK { self.root.large_are_filled() } else { self.grows_huge() }
+    }
+
+    /// A heap that is to end at `end` or behind it, for `bytes` to be cut, ends here.
+    pub(crate) fn whole_huge(&self, end: usize, bytes: usize) -> usize {
+        let huge = self.grows_huge() || self.takes_huge(bytes);
+        if huge { end.next_multiple_of(HUGE_BYTES) } else { end }
     }
 
     /// Before `bytes` are cut that end at `end`: puts huge pages behind the whole blocks
@@ -96,10 +110,7 @@ impl<O: Os> Held<'_, O> {
     /// Where they end.
     fn prepare(&self, untouched: Span, end: usize, bytes: usize) -> Option<usize> {
         let first = untouched.start.next_multiple_of(HUGE_BYTES);
-        if first > end
-            || !self.grows_huge()
-            || bytes > MEDIUM_MAX_CHUNK && !self.root.density.proven()
-        {
+        if first > end || !self.takes_huge(bytes) {
             return None;
         }
         let last = (end & !(HUGE_BYTES - 1)) + HUGE_BYTES;

@@ -208,8 +208,12 @@ impl<O: Os> Allocator<O> {
         let span = unsafe { self.mapping(chunk, Fault::UnmapInvalidPointer) };
         table.remove(slot, span.bytes());
         drop(table);
-        self.settings.learn_mapped_free(span.end - chunk.0);
         self.note_density(pointer, span.end - pointer);
+        // Where large chunks are filled, a heap has huge pages ready for them, and a mapping costs
+        // its faults each time: then not each that is the largest so far is to get one.
+        let bytes = span.end - chunk.0;
+        let bytes = if self.large_are_filled() { bytes.next_power_of_two() } else { bytes };
+        self.settings.learn_mapped_free(bytes);
         // SAFETY: freed by its holder, no longer in the table.
         unsafe { self.unmap(span) };
     }

@@ -99,7 +99,7 @@ impl<O: Os> Held<'_, O> {
             && old_end == Some(current)
         {
             let need = current + size + MIN_CHUNK - self.top_bytes();
-            for end in self.growth_ends(need) {
+            for end in self.growth_ends(need, size) {
                 let delta = end - current;
                 match self.root.sbrk(delta as isize) {
                     Some(start) if start == current => {
@@ -213,10 +213,14 @@ impl<O: Os> Held<'_, O> {
 
     /// Where a heap that must reach `least` might end: with room for more, and, where that is
     /// too much, with the pad alone. (A heap that fails to grow is closed for good.)
-    pub(crate) fn growth_ends(&self, least: usize) -> impl Iterator<Item = usize> + use<O> {
+    pub(crate) fn growth_ends(
+        &self,
+        least: usize,
+        size: usize,
+    ) -> impl Iterator<Item = usize> + use<O> {
         let plain_pad = self.root.settings.get(Setting::TopPad).min(MAX_GROWTH);
         let plain = self.root.page_up(least + plain_pad);
-        let roomy = self.whole_huge(self.root.page_up(least + self.growth_pad()));
+        let roomy = self.whole_huge(self.root.page_up(least + self.growth_pad()), size);
         let fewer = (plain < roomy).then_some(plain);
         core::iter::once(roomy).chain(fewer)
     }

@@ -63,6 +63,32 @@ fn large_chunks_take_huge_pages_once_such_were_filled() {
 }
 
 #[test]
+fn what_large_chunks_have_shown_counts_in_a_small_arena() {
+    let world = threads(2, &[]);
+    large_block(&world, 20 * MIB, true);
+    large_block(&world, MIB, true);
+    let calls = seen(&world, || _ = world.alloc.malloc(&world.slot(1), 10 * MIB));
+    assert!((4..=6).contains(&huge(&calls)), "{}", huge(&calls));
+    let calls = seen(&world, || _ = fill(&world, 1, 3 * MIB));
+    assert!(huge(&calls) <= 2, "small chunks have the rest, and then what they prove themselves");
+    world.alloc.check().unwrap();
+}
+
+#[test]
+fn the_threshold_learns_in_powers_of_two_where_large_chunks_are_filled() {
+    let world = plain();
+    let threshold = || world.alloc.settings.get(Setting::MmapThreshold);
+    large_block(&world, 3 * MIB, false);
+    assert_eq!(threshold(), 3 * MIB + PAGE, "as it came");
+    large_block(&world, 5 * MIB, true);
+    large_block(&world, 6 * MIB, true);
+    assert_eq!(threshold(), 8 * MIB);
+    large_block(&world, 17 * MIB, true);
+    assert_eq!(threshold(), 32 * MIB);
+    world.alloc.check().unwrap();
+}
+
+#[test]
 fn a_mapping_that_grows_takes_huge_pages_once_it_was_filled() {
     for filled in [false, true] {
         let world = plain();

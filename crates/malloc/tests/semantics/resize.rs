@@ -1,6 +1,7 @@
 //! realloc: where it stays, where it goes.
 
-use crate::bench::{LARGE, free, plain, realloc, seen, threads};
+use crate::bench::{LARGE, PAGE, free, plain, realloc, seen, set, threads};
+use heapwise_malloc::tunables::Setting;
 use heapwise_testkit::faults::ALL;
 
 #[test]
@@ -55,6 +56,19 @@ fn the_whole_neighbour_is_taken_if_its_rest_is_no_chunk() {
     assert_eq!(realloc(&world, pointer, 2 * 70_016 - 16 - 8), pointer);
     assert_eq!(world.alloc.usable_size(pointer), 2 * 70_016 - 8);
     world.check();
+}
+
+#[test]
+fn a_large_chunk_of_a_heap_is_whole_pages() {
+    let world = set(&[(Setting::MmapThreshold, 1 << 30)]);
+    let pointer = world.malloc(0, 300_000);
+    let room = world.alloc.usable_size(pointer);
+    assert_eq!((room + 8) % PAGE, 0);
+    assert_eq!(realloc(&world, pointer, room), pointer);
+    assert_eq!(realloc(&world, pointer, room - PAGE + 1), pointer, "the same pages");
+    assert_eq!(world.alloc.usable_size(pointer), room);
+    world.check();
+    world.finish();
 }
 
 #[test]
