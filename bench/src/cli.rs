@@ -68,7 +68,7 @@ pub struct Options {
     /// These of the peers run in the first round only: slow ones whose second digit nobody asks for.
     #[arg(long, value_delimiter = ',', global = true)]
     pub once: Vec<String>,
-    /// Only these thread counts.
+    /// These thread counts, where a workload can have them, instead of one, the cores and twice the cores.
     #[arg(long, value_delimiter = ',', global = true)]
     pub threads: Vec<usize>,
     /// Size of the workloads; 1 is about a second each.

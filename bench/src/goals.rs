@@ -81,6 +81,9 @@ fn behind(text: &mut String, results: &Results, who: &str, peers: &[&str], figur
         results.contests().filter_map(|(job, _)| Some((over(job)?, job.as_str()))).collect();
     jobs.sort_by(|one, other| other.0.total_cmp(&one.0));
     let all = jobs.len();
+    if all == 0 {
+        return;
+    }
     jobs.retain(|(over, _)| *over > NEARLY);
     let named: Vec<String> = jobs.iter().map(|(over, job)| format!("{job} {over:.2}")).collect();
     let what = match figure {

@@ -4,7 +4,7 @@ use crate::launch::{self, Usage};
 use crate::peers::Peer;
 use crate::places::target_folder;
 use crate::programs::{self, Program};
-use crate::workloads::{self, Idle, Workload};
+use crate::workloads::{self, Idle, Threads, Workload};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -60,9 +60,12 @@ pub fn synthetic(wanted: impl Fn(&Workload) -> bool, threads: &[usize], scale: f
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut jobs = Vec::new();
     for workload in workloads::all().iter().filter(|workload| wanted(workload)) {
-        let counts = workload.threads.counts(cores);
-        for &count in counts.iter().filter(|count| threads.is_empty() || threads.contains(count)) {
-            let name = if counts.len() == 1 {
+        let counts = match threads {
+            [] => workload.threads.counts(cores),
+            _ => threads.iter().copied().filter(|&n| workload.threads.allows(n)).collect(),
+        };
+        for &count in &counts {
+            let name = if workload.threads == Threads::One {
                 workload.name.to_owned()
             } else {
                 format!("{}/{count}", workload.name)

@@ -155,6 +155,9 @@ fn race(
             Err(why) => missing.push((program.name.to_owned(), format!("{why:#}"))),
         }
     }
+    if jobs.is_empty() && missing.is_empty() {
+        bail!("nothing to run: no workload that was chosen can have these thread counts");
+    }
     let cells = campaign::run(&jobs, &chosen, reps, &options.once, options.syscalls);
     Ok(Results::new(&chosen, missing, &jobs, cells))
 }

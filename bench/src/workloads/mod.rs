@@ -86,6 +86,15 @@ pub enum Threads {
 }
 
 impl Threads {
+    /// Whether a workload can run with so many.
+    pub fn allows(self, count: usize) -> bool {
+        match self {
+            Threads::One => count == 1,
+            Threads::Scaling => count > 0,
+            Threads::Several => count > 1,
+        }
+    }
+
     /// The counts on a machine of `cores` cores.
     pub fn counts(self, cores: usize) -> Vec<usize> {
         let several = [cores.max(2), 2 * cores.max(2)];

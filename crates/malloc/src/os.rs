@@ -120,6 +120,11 @@ pub unsafe trait Os: Sync {
     /// Cores that this process may use: affinity ∩ cgroup quota, at least 1.
     fn usable_cores(&self) -> usize;
 
+    /// Whether this process may map only so much address space, used or not.
+    fn address_space_limited(&self) -> bool {
+        false
+    }
+
     /// A secret.
     fn random(&self) -> u64;
 

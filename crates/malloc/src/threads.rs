@@ -2,7 +2,7 @@
 //!
 //! A thread takes a free arena, or makes one, and has it to itself: only it
 //! edits the headers there, so its fast paths need no lock. Near the limit of
-//! 8 × usable cores the arenas are shared: their caches stay closed and their
+//! 64 × usable cores the arenas are shared: their caches stay closed and their
 //! headers are marked by 16-bit stores.
 
 use crate::arena::Held;
@@ -20,8 +20,12 @@ use heapwise_layout::state::{
     ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_LENT, MODE_OPEN, MODE_SHARED, MODE_UNATTACHED,
 };
 
-/// glibc's arenas per core.
-const ARENAS_PER_CORE: usize = 8;
+/// Arenas per core: few threads share one, and what an arena costs is its thread's own memory.
+const ARENAS_PER_CORE: usize = 64;
+/// Where address space is limited, of which each takes 64 MiB: glibc's.
+const FEW_PER_CORE: usize = 8;
+/// However many cores there are.
+const MOST_ARENAS: usize = 1024;
 
 /// A thread's handle: the address of its cache. One per thread, in its local storage.
 #[repr(transparent)]
@@ -169,14 +173,20 @@ impl<O: Os> Allocator<O> {
 
     /// Most arenas, counting the cores only when it matters.
     fn arena_limit(&self, count: usize) -> usize {
-        let limit = match self.settings.get(Setting::ArenaMax) {
-            0 if count < self.settings.get(Setting::ArenaTest) / 2 => {
-                self.settings.get(Setting::ArenaTest)
-            }
-            0 => ARENAS_PER_CORE * self.os.usable_cores(),
-            limit => limit,
-        };
-        limit.clamp(1, MAX_ARENAS)
+        let set = self.settings.get(Setting::ArenaMax);
+        if set != 0 {
+            return set.min(MAX_ARENAS);
+        }
+        let test = self.settings.get(Setting::ArenaTest);
+        if count < test / 2 {
+            return test.min(MAX_ARENAS);
+        }
+        let per_core = if self.os.address_space_limited() { FEW_PER_CORE } else { ARENAS_PER_CORE };
+        if count < per_core / 2 {
+            // With one core it would be as many.
+            return per_core;
+        }
+        (per_core * self.os.usable_cores()).min(MOST_ARENAS)
     }
 
     /// Attaches the calling thread to `arena`.

@@ -57,7 +57,7 @@ pub const TABLE: &[Tunable] = &[
     tunable(Setting::MmapMax, "HEAPWISE_MMAP_MAX", Some("MALLOC_MMAP_MAX_"), Some("glibc.malloc.mmap_max"),
         65536, i32::MAX as usize, "most chunks with a mapping of their own; 0 for none"),
     tunable(Setting::ArenaMax, "HEAPWISE_ARENA_MAX", Some("MALLOC_ARENA_MAX"), Some("glibc.malloc.arena_max"),
-        0, usize::MAX, "most arenas; 0 for 8 x usable cores; threads beyond them share"),
+        0, usize::MAX, "most arenas; 0 for 64 x usable cores, up to 1024; threads beyond them share"),
     tunable(Setting::ArenaTest, "HEAPWISE_ARENA_TEST", Some("MALLOC_ARENA_TEST"), Some("glibc.malloc.arena_test"),
         8, usize::MAX, "arenas made before the cores are counted"),
     tunable(Setting::MxFast, "HEAPWISE_MXFAST", None, Some("glibc.malloc.mxfast"),

@@ -73,6 +73,7 @@ pub struct MemoryOs {
     kernel: Mutex<Kernel>,
     page_bytes: usize,
     cores: AtomicUsize,
+    address_space_limited: bool,
     clock_ns: AtomicU64,
     secret: u64,
     /// The thread that runs.
@@ -103,6 +104,8 @@ pub struct Boot {
     pub skew_pages: usize,
     /// Cores that can be used.
     pub cores: usize,
+    /// Whether it says that address space is limited.
+    pub address_space_limited: bool,
     /// The secret's seed.
     pub secret: u64,
     /// Where in the host's address space, if it is free there.
@@ -111,7 +114,15 @@ pub struct Boot {
 
 impl Default for Boot {
     fn default() -> Self {
-        Self { page_bytes: 4096, break_offset: 0, skew_pages: 3, cores: 2, secret: 1, place: 0 }
+        Self {
+            page_bytes: 4096,
+            break_offset: 0,
+            skew_pages: 3,
+            cores: 2,
+            address_space_limited: false,
+            secret: 1,
+            place: 0,
+        }
     }
 }
 
@@ -143,6 +154,7 @@ impl MemoryOs {
             host,
             page_bytes: boot.page_bytes,
             cores: AtomicUsize::new(boot.cores),
+            address_space_limited: boot.address_space_limited,
             clock_ns: AtomicU64::new(1),
             secret: boot.secret,
             current: AtomicU32::new(1),
@@ -423,6 +435,10 @@ unsafe impl Os for MemoryOs {
 
     fn usable_cores(&self) -> usize {
         self.cores.load(Relaxed)
+    }
+
+    fn address_space_limited(&self) -> bool {
+        self.address_space_limited
     }
 
     fn random(&self) -> u64 {

@@ -56,6 +56,7 @@ impl Setup {
             break_offset: rng.pick(&[0, 0, 16, 1000, 4080]),
             skew_pages: rng.index(20_000),
             cores: rng.pick(&[1, 2, 2, 64]),
+            address_space_limited: false,
             secret: rng.word(),
             place: seed as usize,
         };

@@ -41,6 +41,7 @@ const AT_PAGESZ: c_ulong = 6;
 pub const AT_SECURE: c_ulong = 23;
 const AT_RANDOM: c_ulong = 25;
 const CLOCK_MONOTONIC: c_int = 1;
+const RLIMIT_AS: usize = 9;
 const CLOCK_MONOTONIC_COARSE: c_int = 6;
 
 #[repr(C)]
@@ -341,6 +342,15 @@ unsafe impl Os for Linux {
 
     fn usable_cores(&self) -> usize {
         cores::usable()
+    }
+
+    fn address_space_limited(&self) -> bool {
+        // The limit in force, then the highest that may be set.
+        let mut limits = [u64::MAX; 2];
+        let args = [0, RLIMIT_AS, 0, limits.as_mut_ptr().addr(), 0, 0];
+        // SAFETY: the kernel writes two words.
+        unsafe { syscall(nr::PRLIMIT64, args) };
+        limits[0] != u64::MAX
     }
 
     fn random(&self) -> u64 {

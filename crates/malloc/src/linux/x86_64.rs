@@ -36,6 +36,7 @@ pub mod nr {
     pub const SCHED_GETAFFINITY: usize = 204;
     pub const GETPPID: usize = 110;
     pub const OPENAT: usize = 257;
+    pub const PRLIMIT64: usize = 302;
     pub const PROCESS_VM_READV: usize = 310;
     pub const CLONE3: usize = 435;
     pub const PROCESS_MADVISE: usize = 440;

@@ -7,7 +7,8 @@ use heapwise_malloc::foreign::{Elsewhere, free_elsewhere};
 use heapwise_malloc::tunables::Setting;
 use heapwise_testkit::World;
 use heapwise_testkit::op::Op;
-use heapwise_testkit::os::Seen;
+use heapwise_testkit::os::{Boot, Seen};
+use heapwise_testkit::setup::Setup;
 use std::sync::atomic::Ordering::Relaxed;
 
 fn is_shared(world: &World, thread: usize) -> bool {
@@ -52,8 +53,21 @@ fn near_the_limit_arenas_are_shared() {
 
 #[test]
 fn the_limit_follows_the_usable_cores() {
-    // 8 times 2 cores; four of them shared.
-    let world = threads(20, &[]);
+    // 64 times 2 cores; a quarter of them shared.
+    let world = threads(140, &[]);
+    attach_all(&world, 140);
+    assert_eq!(world.alloc.arenas().count(), 128);
+    assert_eq!((0..140).filter(|&t| !is_shared(&world, t)).count(), 96);
+    world.finish();
+}
+
+#[test]
+fn where_address_space_is_limited_arenas_are_few() {
+    let world = World::new(Setup {
+        threads: 20,
+        boot: Boot { address_space_limited: true, ..Boot::default() },
+        ..Setup::plain()
+    });
     attach_all(&world, 20);
     assert_eq!(world.alloc.arenas().count(), 16);
     assert_eq!((0..20).filter(|&t| !is_shared(&world, t)).count(), 12);
@@ -62,11 +76,11 @@ fn the_limit_follows_the_usable_cores() {
 
 #[test]
 fn one_arena_for_all() {
-    let world = World::new(heapwise_testkit::setup::Setup {
+    let world = World::new(Setup {
         share_first: true,
         threads: 5,
         settings: vec![(Setting::ArenaMax, 1)],
-        ..heapwise_testkit::setup::Setup::plain()
+        ..Setup::plain()
     });
     assert_eq!(attach_all(&world, 5), [0; 5]);
     let calls = seen(&world, || {
