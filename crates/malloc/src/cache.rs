@@ -10,6 +10,7 @@ use crate::arena::Held;
 use crate::chunk::{Chunk, at, prefetch};
 use crate::os::Os;
 use crate::waiting::waits;
+use core::hint::select_unpredictable;
 use core::sync::atomic::{
     AtomicUsize,
     Ordering::{Relaxed, Release, SeqCst},
@@ -123,21 +124,20 @@ pub unsafe fn pop_aligned(bin: &CacheBin, align: usize, exclusive: bool) -> usiz
     unsafe { if bring_aligned(bin, align) { pop(bin, exclusive) } else { 0 } }
 }
 
-/// Brings a chunk whose user pointer is a multiple of `align` to the front of its list; false if
-/// there is none among the first few.
+/// Brings a chunk whose user pointer is a multiple of `align`, a power of two, to the front of its
+/// list; false if there is none among the first few.
 ///
 /// # Safety
 /// As [`pop`].
+#[inline(always)]
 unsafe fn bring_aligned(bin: &CacheBin, align: usize) -> bool {
     let mut before = 0;
     let mut pointer = bin.head.get();
-    for _ in 0..ALIGNED_LOOKS {
-        if pointer == 0 {
-            return false;
-        }
+    let mut looks = ALIGNED_LOOKS;
+    while pointer != 0 && looks > 0 {
         // SAFETY: in the list, so a chunk in transit that is this thread's alone.
         let next = unsafe { at::<usize>(pointer).read() };
-        if pointer.is_multiple_of(align) {
+        if is_aligned(pointer, align) {
             if before != 0 {
                 // SAFETY: as above, for both.
                 unsafe {
@@ -150,8 +150,15 @@ unsafe fn bring_aligned(bin: &CacheBin, align: usize) -> bool {
         }
         before = pointer;
         pointer = next;
+        looks -= 1;
     }
     false
+}
+
+/// Whether `pointer` is a multiple of `align`, a power of two: by a mask, where `is_multiple_of` divides.
+#[inline(always)]
+fn is_aligned(pointer: usize, align: usize) -> bool {
+    pointer & align.wrapping_sub(1) == 0
 }
 
 /// Takes a chunk back whose tag has been cleared; true if the bin overflows.
@@ -583,7 +590,8 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
     0
 }
 
-/// An aligned request without a lock: the user pointer, or 0 for the slow path.
+/// An aligned request without a lock, by the newest chunk of its class: the user pointer, or 0 if
+/// that is not aligned, and for what [`memalign_behind`] and the slow path do.
 ///
 /// # Safety
 /// As [`malloc_medium`]; `align` is a power of two.
@@ -595,15 +603,39 @@ pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -
         return 0;
     }
     let bin = class_bin(cache, request);
+    if !is_aligned(bin.head.get(), align) {
+        return 0;
+    }
+    // SAFETY: as above.
+    unsafe { pop_unless_waiting(cache, bin) }
+}
+
+/// An aligned request without a lock, by any of the newest chunks of its class: the user pointer, or 0
+/// for the slow path.
+///
+/// # Safety
+/// As [`memalign_fast`].
+#[inline(always)]
+pub unsafe fn memalign_behind(cache: *const Cache, align: usize, request: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if open_limit(cache) == 0 || request > MEDIUM_MAX_REQUEST {
+        return 0;
+    }
+    let bin = class_bin(cache, request);
     // SAFETY: as above.
     unsafe { if bring_aligned(bin, align) { pop_unless_waiting(cache, bin) } else { 0 } }
 }
 
-/// The bin of a request of at most `MEDIUM_MAX_REQUEST`.
+/// The bin of a request of at most `MEDIUM_MAX_REQUEST`. Without a branch on small or medium, which a
+/// processor could not foresee where both are asked for in turn.
 #[inline(always)]
 fn class_bin(cache: &Cache, request: usize) -> &CacheBin {
     let size = (request.max(24) + 23) & !15;
-    &cache.bins[if size <= SMALL_MAX_CHUNK { size / ALIGNMENT } else { medium_bin(size) }]
+    let medium = medium_bin(size.max(SMALL_MAX_CHUNK + ALIGNMENT));
+    let index = select_unpredictable(size <= SMALL_MAX_CHUNK, size / ALIGNMENT, medium);
+    // SAFETY: both are bins.
+    unsafe { bin_at(cache, index * ALIGNMENT) }
 }
 
 /// free of a medium class without a lock; the checks are those of [`free_fast`].

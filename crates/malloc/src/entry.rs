@@ -31,6 +31,9 @@ const PATIENCE: u32 = 16;
 /// written at their pages' starts; and where one was another of nearly its size fits without a rest.
 const PAGES_FROM: usize = 256 << 10;
 
+/// Chunks of a class are cut aligned to this at most, if not more was asked for.
+const NATURAL_MAX: usize = 4 << 10;
+
 /// A live chunk in a heap, its header checked.
 #[derive(Clone, Copy)]
 struct Live<'a> {
@@ -69,6 +72,13 @@ impl<O: Os> Allocator<O> {
             None => size,
         }
     }
+}
+
+/// The alignment of the largest request of a class's chunks of `size` bytes that is a multiple of it, a
+/// small page at most: who asks for aligned blocks asks for such sizes.
+fn natural_alignment(size: usize) -> usize {
+    let request = size - HEADER_BYTES;
+    (request & request.wrapping_neg()).min(NATURAL_MAX)
 }
 
 /// Whether a block of a chunk of `old` bytes stays in it when it wants one of `size`.
@@ -233,12 +243,13 @@ impl<O: Os> Allocator<O> {
     fn allocate_aligned(&self, cache: &Cache, align: usize, request: usize) -> usize {
         let Some(least) = chunk_size(request) else { return self.failed(cache) };
         let size = self.heap_size(least);
-        let Some(padded) =
-            align.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize)
+        let class = class_for(size).filter(|_| !self.wants_mapping(size));
+        // A chunk that joins a class is cut so that it serves every aligned request of its size.
+        let cut = if class.is_some() { align.max(natural_alignment(size)) } else { align };
+        let Some(padded) = cut.checked_add(size + MIN_CHUNK).filter(|&p| p <= isize::MAX as usize)
         else {
             return self.failed(cache);
         };
-        let class = class_for(size).filter(|_| !self.wants_mapping(size));
         if let Some((index, _)) = class
             && !is_dead(cache)
         {
@@ -264,7 +275,7 @@ impl<O: Os> Allocator<O> {
                 held.demand(cache, index);
             }
             if let Some(taken) = held.take(padded) {
-                let pointer = held.cut_aligned(taken.chunk, padded, align, size);
+                let pointer = held.cut_aligned(taken.chunk, padded, cut, size);
                 held.large_comes(pointer, size);
                 return pointer;
             }

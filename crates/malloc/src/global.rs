@@ -5,7 +5,7 @@
 
 use crate::cache::{
     Freed, Resized, free_fast, free_medium, is_open, is_recorded, malloc_fast, malloc_medium,
-    memalign_fast, realloc_fast,
+    memalign_behind, memalign_fast, realloc_fast,
 };
 use crate::chunk::at;
 use crate::closed;
@@ -18,11 +18,12 @@ use crate::threads::Slot;
 use crate::tunables::{Setting, TABLE};
 use crate::waiting::{self, Waited};
 use core::ffi::{c_char, c_int, c_void};
+use core::hint::select_unpredictable;
 use core::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Release},
 };
-use heapwise_layout::size::{SMALL_MAX_REQUEST, chunk_size};
+use heapwise_layout::size::{MEDIUM_MAX_CHUNK, SMALL_MAX_REQUEST, chunk_size};
 use heapwise_layout::state::Cache;
 
 /// The allocator of this process.
@@ -323,10 +324,27 @@ pub fn memalign(align: usize, request: usize) -> *mut u8 {
 #[unsafe(link_section = "heapwise_fast")]
 pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
-    if serves(request) {
+    // As `serves`, without a branch on small or medium: that is not to be foreseen here.
+    let all = ALLOCATOR.settings.get(Setting::MmapThreshold) > MEDIUM_MAX_CHUNK;
+    if request <= select_unpredictable(all, MEDIUM_MAX_CHUNK, SMALL_MAX_REQUEST) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `malloc`.
         let pointer = unsafe { memalign_fast(cache, align, request) };
+        if pointer != 0 {
+            return at(pointer);
+        }
+    }
+    memalign_later(align, request)
+}
+
+/// Behind the fast path of aligned requests: another chunk of the class, or the slow path.
+#[inline(never)]
+#[unsafe(link_section = "heapwise_fast")]
+fn memalign_later(align: usize, request: usize) -> *mut u8 {
+    if serves(request) {
+        let cache = at::<Cache>(machine::cache_address());
+        // SAFETY: as in `malloc`.
+        let pointer = unsafe { memalign_behind(cache, align, request) };
         if pointer != 0 {
             return at(pointer);
         }

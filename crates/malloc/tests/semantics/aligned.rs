@@ -41,6 +41,32 @@ fn an_aligned_chunk_joins_the_cache_of_its_size() {
 }
 
 #[test]
+fn an_aligned_chunk_of_a_class_serves_every_alignment_of_its_size() {
+    let world = plain();
+    for request in [64, 192, 1024, 2560, 4096, 16384] {
+        let first = world.memalign(0, 32, request);
+        free(&world, 0, first);
+        let natural = 1 << request.trailing_zeros().min(12);
+        assert_eq!(world.memalign(0, natural, request), first, "{request} at {natural}");
+        free(&world, 0, first);
+        world.check();
+    }
+    world.finish();
+}
+
+#[test]
+fn an_aligned_request_looks_beyond_the_newest_chunk() {
+    let world = plain();
+    let aligned = world.memalign(0, 256, 256);
+    let plain: Vec<_> = (0..6).map(|_| world.malloc(0, 256)).collect();
+    free(&world, 0, aligned);
+    let others = plain.iter().filter(|&&pointer| pointer % 256 != 0).take(5);
+    others.for_each(|&pointer| free(&world, 0, pointer));
+    assert_eq!(world.memalign(0, 256, 256), aligned);
+    world.check();
+}
+
+#[test]
 fn an_aligned_mapping_keeps_only_its_own_pages() {
     let world = plain();
     let calls = seen(&world, || {
