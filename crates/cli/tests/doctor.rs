@@ -59,6 +59,20 @@ fn the_diagnosis_is_json_too() {
 }
 
 #[test]
+fn a_limit_of_arenas_is_pointed_out() {
+    heapwise()
+        .arg("doctor")
+        .env("MALLOC_ARENA_MAX", "2")
+        .assert()
+        .stdout(contains("MALLOC_ARENA_MAX=2").and(contains("unset MALLOC_ARENA_MAX")));
+    heapwise()
+        .arg("doctor")
+        .env("MALLOC_ARENA_MAX", "0")
+        .assert()
+        .stdout(contains("unset MALLOC_ARENA_MAX").not());
+}
+
+#[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         heapwise()

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 use std::fs;
 
+use heapwise_malloc::tunables::{Setting, TABLE};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::unistd::{Pid, SysconfVar, sysconf};
@@ -13,7 +14,7 @@ use crate::units;
 
 /// Everything that can be read without running anything.
 pub fn examine() -> Vec<Finding> {
-    let mut findings = vec![architecture(), kernel(), c_library(), page_size(), cores()];
+    let mut findings = vec![architecture(), kernel(), c_library(), page_size(), cores(), arenas()];
     findings.extend([
         overcommit(),
         huge_pages(),
@@ -109,6 +110,27 @@ fn quota(text: &str) -> Option<f64> {
     let limit: f64 = words.next()?.parse().ok()?;
     let period: f64 = words.next()?.parse().ok()?;
     (period > 0.0).then(|| limit / period)
+}
+
+/// A limit that was set for another malloc makes threads share here, too.
+fn arenas() -> Finding {
+    let tunable = TABLE.iter().find(|tunable| tunable.setting == Setting::ArenaMax);
+    let names =
+        tunable.into_iter().flat_map(|t| [Some(t.heapwise), t.malloc].into_iter().flatten());
+    let set = names
+        .filter_map(|name| Some((name, std::env::var(name).ok()?)))
+        .find(|(_, value)| value.parse::<u64>().is_ok_and(|limit| limit > 0));
+    match set {
+        Some((name, value)) => Finding::warn(
+            "arenas",
+            format!("{name}={value}"),
+            format!(
+                "threads beyond that many share, and take two to four times as long in malloc: \
+                 unset {name} unless memory is tighter than time"
+            ),
+        ),
+        None => Finding::ok("arenas", "one a thread, up to the default limit"),
+    }
 }
 
 fn overcommit() -> Finding {
