@@ -12,6 +12,7 @@
 
 use crate::chunk::{Chunk, at};
 use crate::fatal::Fault;
+use crate::huge::HUGE_BYTES;
 use crate::lock;
 use crate::os::{Os, Span};
 use crate::root::Allocator;
@@ -165,7 +166,10 @@ impl<O: Os> Allocator<O> {
             return None;
         }
         let total = self.page_up(total);
-        let start = self.map(total)?;
+        let start = match self.map_whole_huge(total) {
+            Some(start) => start,
+            None => self.map(total)?,
+        };
         let mut span = Span::new(start, start + total);
         let pointer = (start + HEADER_BYTES + align - 1) & !(align - 1);
         let chunk = Chunk::of(pointer);
@@ -181,6 +185,11 @@ impl<O: Os> Allocator<O> {
             }
             span = Span::new(first, end);
         }
+        // Before the first page is written: it is the start of a huge one then.
+        self.prepare_huge_mapping(span);
+        if span.bytes() >= HUGE_ADVICE_BYTES && self.settings.get(Setting::HugeTlb) > 0 {
+            self.os.advise_huge(span);
+        }
         // SAFETY: inside the fresh mapping.
         unsafe {
             chunk.set_word(0, chunk.0 - span.start);
@@ -192,11 +201,25 @@ impl<O: Os> Allocator<O> {
             unsafe { self.unmap(span) };
             return None;
         }
-        self.prepare_huge_mapping(span);
-        if span.bytes() >= HUGE_ADVICE_BYTES && self.settings.get(Setting::HugeTlb) > 0 {
-            self.os.advise_huge(span);
-        }
         Some(pointer)
+    }
+
+    /// A mapping of `bytes` that begins where a huge page does, so that as many as can be are whole in
+    /// it; `None` where none are to be had.
+    fn map_whole_huge(&self, bytes: usize) -> Option<usize> {
+        if bytes < 2 * HUGE_BYTES || !self.large_are_filled() {
+            return None;
+        }
+        let slack = HUGE_BYTES - self.page_bytes();
+        let all = self.map(bytes + slack)?;
+        let start = all.next_multiple_of(HUGE_BYTES);
+        for outside in [Span::new(all, start), Span::new(start + bytes, all + bytes + slack)] {
+            if outside.bytes() > 0 {
+                // SAFETY: pages of the fresh mapping that nobody is to know of.
+                unsafe { self.unmap(outside) };
+            }
+        }
+        Some(start)
     }
 
     /// Frees a mapped chunk: the mapping goes at once.

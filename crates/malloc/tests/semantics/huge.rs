@@ -75,6 +75,34 @@ fn what_large_chunks_have_shown_counts_in_a_small_arena() {
 }
 
 #[test]
+fn a_mapping_begins_with_a_huge_page_once_such_were_filled() {
+    for (align, filled) in [(16, false), (16, true), (8192, true)] {
+        let world = plain();
+        large_block(&world, MIB, filled);
+        large_block(&world, 40 * MIB, filled);
+        let mut pointer = 0;
+        let calls =
+            seen(&world, || pointer = world.alloc.memalign(&world.slot(0), align, 41 * MIB));
+        assert_eq!(pointer % align, 0);
+        let whole = calls.iter().find_map(|call| match call {
+            Seen::Huge(bytes) => Some(bytes / (2 * MIB)),
+            _ => None,
+        });
+        assert_eq!(whole, filled.then_some(20), "{calls:?}");
+        if align == 16 && filled {
+            assert_eq!(pointer % (2 * MIB), 16);
+        }
+        let mapped = world.alloc.usable_size(pointer) + 16;
+        assert!(
+            (41 * MIB..41 * MIB + 2 * PAGE + align).contains(&mapped),
+            "no page beyond: {mapped}"
+        );
+        world.alloc.free(&world.slot(0), pointer);
+        world.alloc.check().unwrap();
+    }
+}
+
+#[test]
 fn the_threshold_learns_in_powers_of_two_where_large_chunks_are_filled() {
     let world = plain();
     let threshold = || world.alloc.settings.get(Setting::MmapThreshold);
