@@ -8,7 +8,7 @@
 //! many entries of the TLB. What it may cost is memory that is never used, so they are taken only
 //! - in an arena beyond [`Setting::HugeGrowth`], for a run of small chunks that reaches pages
 //!   nobody has touched: the rest of the block is the next that is cut;
-//! - in any arena, for a large chunk once large chunks have been freed, or have grown, whose pages
+//! - in any arena, for a large chunk once large chunks, or one of 2 MiB, have been freed, or have grown, whose pages
 //!   had been written: a few are looked at. One that had not, and the proof starts anew.
 
 use crate::arena::Held;
@@ -23,7 +23,7 @@ use heapwise_layout::size::MEDIUM_MAX_CHUNK;
 pub(crate) const HUGE_BYTES: usize = 2 << 20;
 /// Smaller chunks say nothing about large ones.
 const PROOF_BYTES: usize = 512 << 10;
-/// So many in a row prove it.
+/// So many in a row prove it, or one that a huge page fits into.
 const PROOF: u32 = 2;
 /// With so many in a row, only one in as many is looked at, and one page of it.
 const SURE: u32 = 8;
@@ -58,7 +58,9 @@ impl<O: Os> Allocator<O> {
         } else {
             !seen.is_multiple_of(SURE) || filled((seen / SURE) as usize % LOOKS)
         };
-        self.density.0.store(if filled { seen.wrapping_add(1).max(1) } else { 0 }, Relaxed);
+        let least = if size >= HUGE_BYTES { PROOF } else { 1 };
+        let now = if filled { seen.wrapping_add(1).max(least) } else { 0 };
+        self.density.0.store(now, Relaxed);
     }
 
     /// Whether large chunks have proven to be filled, so that those to come may have huge pages.

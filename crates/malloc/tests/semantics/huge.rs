@@ -63,6 +63,18 @@ fn large_chunks_take_huge_pages_once_such_were_filled() {
 }
 
 #[test]
+fn one_is_proof_if_a_huge_page_fits_into_it() {
+    for (bytes, proves) in [(MIB, false), (2 * MIB, true)] {
+        let world = set(&[SETTING]);
+        large_block(&world, 20 * MIB, false);
+        large_block(&world, bytes, true);
+        let calls = seen(&world, || _ = world.alloc.malloc(&world.slot(0), 15 * MIB));
+        assert_eq!(huge(&calls) > 0, proves, "{bytes} bytes");
+        world.alloc.check().unwrap();
+    }
+}
+
+#[test]
 fn what_large_chunks_have_shown_counts_in_a_small_arena() {
     let world = threads(2, &[]);
     large_block(&world, 20 * MIB, true);
