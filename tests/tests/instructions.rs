@@ -1,5 +1,5 @@
 //! The fast paths, in instructions: `malloc` and `free` of a cached small
-//! chunk, and `free` of another thread's, counted by callgrind from the exported
+//! chunk, `free` of another thread's, and `posix_memalign`, counted by callgrind from the exported
 //! symbol, `ret` included, the PLT excluded. A test that fails when they grow.
 
 use heapwise_tests::allocator::Allocator;
@@ -15,6 +15,8 @@ const MALLOC_AT_MOST: f64 = 18.0;
 const FREE_AT_MOST: f64 = 20.0;
 /// With its share of the parcel's way home, which is larger for large blocks.
 const FOREIGN_FREE_AT_MOST: f64 = 95.0;
+/// Of a small or medium class alike.
+const MEMALIGN_AT_MOST: f64 = 76.0;
 /// Few enough calls that the whole file takes seconds, many enough that one
 /// stray slow path would show.
 const COUNTS: [u64; 2] = [1_000, 21_000];
@@ -80,4 +82,9 @@ fn free_of_a_cached_small_chunk() {
 #[test]
 fn free_of_another_threads_small_chunk() {
     check("foreign.c", "free", FOREIGN_FREE_AT_MOST, &[32, 500]);
+}
+
+#[test]
+fn posix_memalign_of_a_cached_chunk() {
+    check("aligned.c", "posix_memalign", MEMALIGN_AT_MOST, &[64, 192, 1024, 4096]);
 }

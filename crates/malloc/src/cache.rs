@@ -28,7 +28,7 @@ use heapwise_layout::state::{
 };
 
 /// Largest request that a medium chunk serves.
-const MEDIUM_MAX_REQUEST: usize = MEDIUM_MAX_CHUNK - OVERHEAD_BYTES;
+pub(crate) const MEDIUM_MAX_REQUEST: usize = MEDIUM_MAX_CHUNK - OVERHEAD_BYTES;
 
 /// From this size on a class that has no chunk takes a larger one …
 const LENT_MIN_BYTES: usize = 4 << 10;
@@ -594,12 +594,12 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
 /// that is not aligned, and for what [`memalign_behind`] and the slow path do.
 ///
 /// # Safety
-/// As [`malloc_medium`]; `align` is a power of two.
+/// As [`malloc_medium`]; `align` is a power of two, `request` at most [`MEDIUM_MAX_REQUEST`].
 #[inline(always)]
 pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.
     let cache = unsafe { &*cache };
-    if open_limit(cache) == 0 || request > MEDIUM_MAX_REQUEST {
+    if open_limit(cache) == 0 {
         return 0;
     }
     let bin = class_bin(cache, request);
@@ -614,7 +614,7 @@ pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -
 /// for the slow path.
 ///
 /// # Safety
-/// As [`memalign_fast`].
+/// As [`memalign_fast`], but for the size.
 #[inline(always)]
 pub unsafe fn memalign_behind(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.

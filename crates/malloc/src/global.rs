@@ -4,8 +4,8 @@
 //! over these functions. The fast paths are here, first.
 
 use crate::cache::{
-    Freed, Resized, free_fast, free_medium, is_open, is_recorded, malloc_fast, malloc_medium,
-    memalign_behind, memalign_fast, realloc_fast,
+    Freed, MEDIUM_MAX_REQUEST, Resized, free_fast, free_medium, is_open, is_recorded, malloc_fast,
+    malloc_medium, memalign_behind, memalign_fast, realloc_fast,
 };
 use crate::chunk::at;
 use crate::closed;
@@ -326,7 +326,7 @@ pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
     // As `serves`, without a branch on small or medium: that is not to be foreseen here.
     let all = ALLOCATOR.settings.get(Setting::MmapThreshold) > MEDIUM_MAX_CHUNK;
-    if request <= select_unpredictable(all, MEDIUM_MAX_CHUNK, SMALL_MAX_REQUEST) {
+    if request <= select_unpredictable(all, MEDIUM_MAX_REQUEST, SMALL_MAX_REQUEST) {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `malloc`.
         let pointer = unsafe { memalign_fast(cache, align, request) };
