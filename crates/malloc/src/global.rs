@@ -86,8 +86,16 @@ pub fn malloc_here(request: usize) -> *mut u8 {
 /// at the settings.
 #[inline(always)]
 pub(crate) fn serves(request: usize) -> bool {
-    request <= SMALL_MAX_REQUEST
+    request <= most_served()
         || chunk_size(request).is_some_and(|size| !ALLOCATOR.wants_mapping(size))
+}
+
+/// The largest request that a thread cache may serve, whatever else holds: one compare without a
+/// branch on small or medium, which is not to be foreseen where both are asked for in turn.
+#[inline(always)]
+fn most_served() -> usize {
+    let all = ALLOCATOR.settings.get(Setting::MmapThreshold) > MEDIUM_MAX_CHUNK;
+    select_unpredictable(all, MEDIUM_MAX_REQUEST, SMALL_MAX_REQUEST)
 }
 
 /// Behind the fast path of malloc: a medium class, a small one that a profile counts, or the slow
@@ -149,18 +157,15 @@ extern "C" fn free_behind(pointer: *mut u8) {
 #[inline(never)]
 #[unsafe(link_section = "heapwise_fast")]
 extern "C" fn free_late(pointer: *mut u8) {
-    if pointer.is_null() {
-        return;
-    }
     let cache = at::<Cache>(machine::cache_address());
+    // Neither null nor anything of a cache that is closed lies in an open range.
     // SAFETY: as in `malloc`.
-    if unsafe { is_recorded(cache) } {
-        return closed::free_recorded(pointer);
-    }
-    // SAFETY: as above.
     match unsafe { free_medium(cache, pointer.addr()) } {
         Freed::Done => {}
         Freed::Overflow => overflow(pointer),
+        Freed::Not if pointer.is_null() => {}
+        // SAFETY: as above.
+        Freed::Not if unsafe { is_recorded(cache) } => closed::free_recorded(pointer),
         Freed::Not => free_elsewhere_behind(pointer),
     }
 }
@@ -324,9 +329,7 @@ pub fn memalign(align: usize, request: usize) -> *mut u8 {
 #[unsafe(link_section = "heapwise_fast")]
 pub fn memalign_quiet(align: usize, request: usize) -> *mut u8 {
     debug_assert!(align.is_power_of_two());
-    // As `serves`, without a branch on small or medium: that is not to be foreseen here.
-    let all = ALLOCATOR.settings.get(Setting::MmapThreshold) > MEDIUM_MAX_CHUNK;
-    if request <= select_unpredictable(all, MEDIUM_MAX_REQUEST, SMALL_MAX_REQUEST) {
+    if request <= most_served() {
         let cache = at::<Cache>(machine::cache_address());
         // SAFETY: as in `malloc`.
         let pointer = unsafe { memalign_fast(cache, align, request) };
