@@ -37,7 +37,7 @@ const LIMIT_OF_PARTS: usize = 4;
 const SPARSE_SHARE: usize = 8;
 /// An arena with more from the system than this is large: no call walks over it …
 const LARGE_ARENA_BYTES: usize = 64 << 20;
-/// … nor merges more than this at once; further lists go home one by one.
+/// … and no more than this waits there, and one list.
 const LARGE_LIMIT_BYTES: usize = 1 << 20;
 /// Before the heap grows, so much is worth merging …
 const WORTH_MIN_BYTES: usize = 64 << 10;
@@ -47,20 +47,17 @@ const WORTH_SHARE: usize = 32;
 const ASK_MIN_BYTES: usize = 256 << 10;
 
 impl<O: Os> Held<'_, O> {
-    /// Takes a cache's list of `count` chunks as it is; home, if a large arena's depot is full.
+    /// Takes a cache's list of `count` chunks as it is.
     pub(crate) fn park(&self, index: usize, first: usize, count: usize) {
         let bytes = self.arena.depot_bytes.load(Relaxed) + count * bin_size(index);
-        let limit = self.arena.depot_limit.get();
-        if self.is_large() && bytes > limit.min(LARGE_LIMIT_BYTES) {
-            return self.give_list(first);
-        }
+        let most = if self.is_large() { LARGE_LIMIT_BYTES } else { usize::MAX };
         // SAFETY: a chunk in transit and ours, at least as large as a batch's head.
         let batch = unsafe { &*at::<Batch>(first) };
         batch.below.set(self.arena.depot[index].get());
         batch.count.set(count);
         self.arena.depot[index].set(first);
         self.arena.depot_bytes.store(bytes, Relaxed);
-        if bytes > limit {
+        if bytes > self.arena.depot_limit.get().min(most) {
             self.consolidate();
         }
     }

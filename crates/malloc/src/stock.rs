@@ -20,8 +20,8 @@ use heapwise_layout::state::{Cache, CacheBin, Parcel};
 
 /// A list starts with room for this many bytes.
 const FIRST_BOUND_BYTES: usize = 16 << 10;
-/// No bound falls below this.
-const LOW_BOUND_BYTES: usize = 1 << 10;
+/// No bound falls below this: an overflow costs some 400 instructions, to be shared by what it gives up.
+const LOW_BOUND_BYTES: usize = 4 << 10;
 /// No bound grows beyond this.
 const HIGH_BOUND_BYTES: usize = 1 << 20;
 /// The first refill fetches this much, each further one half as much again …

@@ -123,16 +123,23 @@ impl<O: Os> Held<'_, O> {
             self.each_in_depot(|chunk, size| _ = self.coalesce(chunk, size));
             self.trim_top_if_large();
         } else {
-            self.each_in_fast(|chunk, _| self.mark(chunk));
-            let mut starts = Starts::new(self.heap());
-            self.each_in_depot(|chunk, _| {
-                self.mark(chunk);
-                starts.see(chunk.0);
-            });
-            let used = self.root.heaps(self.arena).map(|heap| self.sweep(heap, &starts)).sum();
-            self.set_depot_limit(used);
-            self.trim_top_if_large();
+            self.consolidate_in_a_walk();
         }
+    }
+
+    /// Merges everything that waits in one walk over the arena. (Apart, since a small program
+    /// never comes here, and so has fewer pages of the library.)
+    #[inline(never)]
+    fn consolidate_in_a_walk(&self) {
+        self.each_in_fast(|chunk, _| self.mark(chunk));
+        let mut starts = Starts::new(self.heap());
+        self.each_in_depot(|chunk, _| {
+            self.mark(chunk);
+            starts.see(chunk.0);
+        });
+        let used = self.root.heaps(self.arena).map(|heap| self.sweep(heap, &starts)).sum();
+        self.set_depot_limit(used);
+        self.trim_top_if_large();
     }
 
     fn mark(&self, chunk: Chunk) {
