@@ -1,5 +1,5 @@
 //! The fast paths, in instructions: `malloc` and `free` of a cached small
-//! chunk, `free` of another thread's, and `posix_memalign`, counted by callgrind from the exported
+//! chunk, `free` of another thread's, `posix_memalign` and `malloc_usable_size`, counted by callgrind from the exported
 //! symbol, `ret` included, the PLT excluded. A test that fails when they grow.
 
 use heapwise_tests::allocator::Allocator;
@@ -17,6 +17,9 @@ const FREE_AT_MOST: f64 = 20.0;
 const FOREIGN_FREE_AT_MOST: f64 = 95.0;
 /// Of a small or medium class alike.
 const MEMALIGN_AT_MOST: f64 = 76.0;
+/// A server may ask at each malloc and each free.
+const USABLE_AT_MOST: f64 = 17.0;
+const USABLE_OF_MEDIUM_AT_MOST: f64 = 42.0;
 /// Few enough calls that the whole file takes seconds, many enough that one
 /// stray slow path would show.
 const COUNTS: [u64; 2] = [1_000, 21_000];
@@ -87,4 +90,10 @@ fn free_of_another_threads_small_chunk() {
 #[test]
 fn posix_memalign_of_a_cached_chunk() {
     check("aligned.c", "posix_memalign", MEMALIGN_AT_MOST, &[64, 192, 1024, 4096]);
+}
+
+#[test]
+fn malloc_usable_size_of_an_own_block() {
+    check("usable.c", "malloc_usable_size", USABLE_AT_MOST, &[1, 32, 500, 1000]);
+    check("usable.c", "malloc_usable_size", USABLE_OF_MEDIUM_AT_MOST, &[2000, 40_000]);
 }

@@ -663,6 +663,28 @@ pub unsafe fn free_medium(cache: *const Cache, pointer: usize) -> Freed {
     }
 }
 
+/// Bytes that the holder of a live block may use, if it lies in the newest heap of the calling
+/// thread's own arena and is of a class; 0 for the slow path. The checks are those of [`free_fast`].
+///
+/// # Safety
+/// As [`malloc_fast`].
+#[inline(always)]
+pub unsafe fn usable_fast(cache: *const Cache, pointer: usize) -> usize {
+    // SAFETY: a cache, by contract.
+    let cache = unsafe { &*cache };
+    if !in_open_range(cache, pointer) {
+        return 0;
+    }
+    // SAFETY: the pointer lies in the current heap of this thread's own arena.
+    unsafe {
+        let mut home = small_home(cache, pointer);
+        if !home.fits() {
+            home = medium_home(cache, pointer);
+        }
+        if home.fits() { home.size - OVERHEAD_BYTES } else { 0 }
+    }
+}
+
 /// The home of a medium chunk. One that is the last before the top has none.
 ///
 /// # Safety

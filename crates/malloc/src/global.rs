@@ -5,7 +5,7 @@
 
 use crate::cache::{
     Freed, MEDIUM_MAX_REQUEST, Resized, free_fast, free_medium, is_open, is_recorded, malloc_fast,
-    malloc_medium, memalign_behind, memalign_fast, realloc_fast,
+    malloc_medium, memalign_behind, memalign_fast, realloc_fast, usable_fast,
 };
 use crate::chunk::at;
 use crate::closed;
@@ -367,6 +367,17 @@ fn memalign_slow(align: usize, request: usize) -> *mut u8 {
 
 /// Bytes that may be used behind `pointer`; 0 for null.
 pub fn usable_size(pointer: *const u8) -> usize {
+    let cache = at::<Cache>(machine::cache_address());
+    // SAFETY: as in `malloc`.
+    match unsafe { usable_fast(cache, pointer.addr()) } {
+        0 => usable_behind(pointer),
+        usable => usable,
+    }
+}
+
+/// Where [`usable_size`] ends for what is not a small or medium block of the own arena's newest heap.
+#[inline(never)]
+fn usable_behind(pointer: *const u8) -> usize {
     ALLOCATOR.usable_size(pointer.expose_provenance())
 }
 
