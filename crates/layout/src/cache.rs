@@ -192,6 +192,12 @@ pub struct Cache {
     pub countdown: Cell<i64>,
     /// State of the generator that draws them; 0 before the first.
     pub sample_seed: Cell<u64>,
+    /// 1: the arena has taken memory from the kernel since its thread last looked around.
+    pub grew: AtomicU32,
+    /// 1 + the index of an arena without a thread to which chunks have gone home; 0 for none.
+    pub heir_of: Cell<u32>,
+    /// So many looks around may still move the thread to another arena.
+    pub moves: Cell<u32>,
     /// Frees that wait.
     pub waiting: Waiting,
     /// Bit set: the foreign bin has an arena.
@@ -254,6 +260,9 @@ impl Cache {
             sampling: Cell::new(0),
             countdown: Cell::new(0),
             sample_seed: Cell::new(0),
+            grew: AtomicU32::new(0),
+            heir_of: Cell::new(0),
+            moves: Cell::new(0),
             waiting: Waiting::new(),
             foreign_map: [const { Cell::new(0) }; FOREIGN_BINS / 64],
             hints: [const {

@@ -26,7 +26,7 @@ pub use crate::cache::{
 };
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -137,6 +137,14 @@ pub struct ArenaState {
     pub lock: AtomicU32,
     /// Threads attached.
     pub users: AtomicU32,
+    /// Free bytes that an arena without a thread keeps, about; 0 while it has one.
+    pub idle_bytes: AtomicUsize,
+    /// `cache.activity` at a look of another thread whose arena grew, and when that was.
+    pub looked_activity: AtomicU32,
+    /// The time of that look, in ns of the monotonic clock.
+    pub looked_ns: AtomicU64,
+    /// How often another thread has merged and given back what was free here.
+    pub relieved: AtomicU32,
     /// Refills and flushes since the start, a sign of life.
     pub turns: AtomicU32,
     /// Chunk address of the wilderness.
@@ -197,6 +205,8 @@ pub struct ArenaState {
 pub struct Inbox {
     /// First chunk of the newest [`Parcel`] (user pointer); 0 if empty.
     pub head: AtomicUsize,
+    /// Bytes of them all, about: stored without regard to other threads that store it.
+    pub bytes: AtomicUsize,
 }
 
 impl ArenaState {
@@ -211,6 +221,10 @@ impl ArenaState {
             flags: Cell::new(0),
             lock: AtomicU32::new(0),
             users: AtomicU32::new(0),
+            idle_bytes: AtomicUsize::new(0),
+            looked_activity: AtomicU32::new(0),
+            looked_ns: AtomicU64::new(0),
+            relieved: AtomicU32::new(0),
             turns: AtomicU32::new(0),
             top: Cell::new(0),
             top_touched: Cell::new(0),
@@ -235,7 +249,7 @@ impl ArenaState {
             merge_wanted: AtomicU32::new(0),
             binmap: [const { Cell::new(0) }; BINMAP_WORDS],
             bins: [const { Cell::new(0) }; 2 * BINS],
-            inbox: Inbox { head: AtomicUsize::new(0) },
+            inbox: Inbox { head: AtomicUsize::new(0), bytes: AtomicUsize::new(0) },
             cache: Cache::new(MODE_UNATTACHED),
         }
     }

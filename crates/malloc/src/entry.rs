@@ -90,7 +90,7 @@ fn keeps_room(old: usize, size: usize) -> bool {
 impl<O: Os> Allocator<O> {
     /// malloc. 0 if memory ran out or `request` is over PTRDIFF_MAX.
     pub fn malloc(&self, slot: &Slot, request: usize) -> usize {
-        let cache = &*self.enter(slot);
+        let cache = &*self.enter_grown(slot);
         self.note(cache, Call::Malloc);
         let pointer = self.allocate(cache, request);
         self.perturb_new(pointer);
@@ -203,7 +203,7 @@ impl<O: Os> Allocator<O> {
 
     /// calloc. 0 if memory ran out or the product overflows.
     pub fn calloc(&self, slot: &Slot, count: usize, each: usize) -> usize {
-        let cache = &*self.enter(slot);
+        let cache = &*self.enter_grown(slot);
         self.note(cache, Call::Calloc);
         let Some(size) = count.checked_mul(each).and_then(chunk_size) else {
             return self.failed(cache);

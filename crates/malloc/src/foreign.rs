@@ -146,6 +146,7 @@ struct Sending<'a> {
     first: usize,
     last: usize,
     count: usize,
+    bytes: usize,
 }
 
 impl Sending<'_> {
@@ -154,7 +155,9 @@ impl Sending<'_> {
         // SAFETY: its first chunk, in transit and this thread's until pushed.
         let parcel = unsafe { &*at::<Parcel>(self.first) };
         parcel.end.set(Parcel::end(self.last, self.count));
-        inbox::push(&self.arena.inbox.head, self.first, |old| parcel.below.set(old));
+        let inbox = &self.arena.inbox;
+        inbox::push(&inbox.head, self.first, |old| parcel.below.set(old));
+        inbox.bytes.store(inbox.bytes.load(Relaxed) + self.bytes, Relaxed);
     }
 }
 
@@ -224,8 +227,11 @@ impl<O: Os> Allocator<O> {
     pub(crate) fn free_foreign_alone(&self, arena: &ArenaState, chunk: Chunk) {
         let pointer = chunk.pointer();
         // SAFETY: freed by its holder, in transit and this thread's until pushed.
-        unsafe { at::<usize>(pointer).write(0) };
-        self.send(&Sending { arena, first: pointer, last: pointer, count: 1 });
+        let bytes = unsafe {
+            at::<usize>(pointer).write(0);
+            chunk.header().size()
+        };
+        self.send(&Sending { arena, first: pointer, last: pointer, count: 1, bytes });
     }
 
     /// A foreign bin is full: what it holds goes home, and the next parcel may be larger.
@@ -236,13 +242,25 @@ impl<O: Os> Allocator<O> {
             let bytes = usize::from(bin.bound.get()) * size;
             set_bound(bin, size, (bytes * 2).clamp(FIRST_PARCEL_BYTES, PARCEL_BYTES));
         }
-        self.send_from(bin);
+        let owner = bin.owner.get();
+        if self.send_from(bin) && cache.moves.get() > 0 {
+            // A new thread that sends chunks home where nobody lives should live there: it frees
+            // what it has taken over.
+            cache.heir_of.set(owner);
+            cache.grew.store(1, Relaxed);
+        }
     }
 
-    fn send_from(&self, bin: &ForeignBin) {
-        if let Some(sending) = self.take_out(bin) {
-            self.send(&sending);
-        }
+    /// The arena that [`ForeignBin::owner`] names so.
+    pub(crate) fn arena_number(&self, owner: u32) -> &ArenaState {
+        let arena = self.state.arenas[owner as usize - 1].load(Relaxed);
+        // SAFETY: the address of an arena, which lives as long as the allocator.
+        unsafe { &*at::<ArenaState>(arena) }
+    }
+
+    /// Sends home what a bin holds; whether its arena has no thread.
+    fn send_from(&self, bin: &ForeignBin) -> bool {
+        self.take_out(bin).is_some_and(|sending| self.send(&sending))
     }
 
     /// Takes out what a bin holds, if anything.
@@ -251,37 +269,45 @@ impl<O: Os> Allocator<O> {
         if first == 0 {
             return None;
         }
-        let count = bin.count.replace(0).into();
-        let arena = self.state.arenas[bin.owner.get() as usize - 1].load(Relaxed);
-        // SAFETY: the address of an arena, which lives as long as the allocator.
-        let arena = unsafe { &*at::<ArenaState>(arena) };
-        Some(Sending { arena, first, last: bin.tail.get(), count })
+        let count = usize::from(bin.count.replace(0));
+        let bytes = count * Header(bin.live_header.get()).size();
+        let arena = self.arena_number(bin.owner.get());
+        Some(Sending { arena, first, last: bin.tail.get(), count, bytes })
     }
 
-    fn send(&self, sending: &Sending<'_>) {
+    /// Sends chunks home; whether their arena has no thread.
+    fn send(&self, sending: &Sending<'_>) -> bool {
         sending.push();
         let arena = sending.arena;
-        // Nobody may ever look into the inbox of an arena without a thread.
-        if arena.users.load(Acquire) == 0
-            && let Some(held) = self.try_hold(arena)
-        {
-            if arena.users.load(Relaxed) == 0 {
-                held.drain_without_thread();
-                let look = held.settle();
-                drop(held);
-                if look {
-                    self.want_helper();
-                }
-            }
-        } else if self.state.control.helper.load(Relaxed) == HELPER_NONE {
+        if arena.users.load(Acquire) == 0 {
+            self.serve_unused(arena);
+            return true;
+        }
+        if self.state.control.helper.load(Relaxed) == HELPER_NONE {
             // The owner may sleep for long: let somebody look.
             self.want_helper();
+        }
+        false
+    }
+
+    /// Drains the inbox of an arena without a thread: nobody else may ever look into it.
+    #[cold]
+    fn serve_unused(&self, arena: &ArenaState) {
+        // Somebody holds it, and may have looked before.
+        let Some(held) = self.try_hold(arena) else { return self.want_helper() };
+        if arena.users.load(Relaxed) == 0 {
+            held.drain_without_thread();
+            let look = held.settle();
+            drop(held);
+            if look {
+                self.want_helper();
+            }
         }
     }
 
     /// Sends home all foreign chunks of a cache.
     pub(crate) fn send_all(&self, cache: &Cache) {
-        each_foreign(cache, |bin| self.send_from(bin));
+        each_foreign(cache, |bin| _ = self.send_from(bin));
     }
 }
 
@@ -304,6 +330,7 @@ impl<O: Os> Held<'_, O> {
     /// one, unless the arena is shared.
     pub(crate) fn drain_without_thread(&self) {
         let shared = self.arena.flags.get() & ARENA_SHARED != 0;
+        self.arena.idle_bytes.fetch_add(self.arena.inbox.bytes.load(Relaxed), Relaxed);
         self.drain_inbox((!shared).then_some(&self.arena.cache));
     }
 

@@ -11,6 +11,7 @@
 use crate::arena::Held;
 use crate::os::Os;
 use crate::root::Allocator;
+use crate::stock::cached_bytes;
 use crate::tunables::Setting;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use heapwise_layout::control::HELPER_NONE;
@@ -95,7 +96,7 @@ impl<O: Os> Held<'_, O> {
             let activity = cache.activity.load(Relaxed);
             let asleep = cache.activity_seen.replace(activity) == activity;
             let waits = inbox
-                || Allocator::<O>::cached_bytes(cache) > LOAN_MIN_BYTES
+                || cached_bytes(cache) > LOAN_MIN_BYTES
                 || self.arena.depot_bytes.load(Relaxed) > LOAN_MIN_BYTES
                 || self.holds_foreign(cache)
                 || cache.waiting_pointers().next().is_some();
@@ -122,6 +123,9 @@ impl<O: Os> Held<'_, O> {
             self.drop_empty_heaps();
         } else {
             worked |= self.ask_to_merge();
+        }
+        if !owned && worked {
+            self.count_idle();
         }
         // What stayed dirty for the whole window goes back.
         let total = self.dirty_total();

@@ -43,6 +43,7 @@ mod large;
 pub mod linux;
 pub mod lock;
 mod merge;
+mod neighbours;
 pub mod os;
 mod purge;
 #[cfg(feature = "global")]

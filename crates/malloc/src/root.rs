@@ -65,6 +65,8 @@ pub struct Allocator<O: Os> {
     pub(crate) arenas_lock: AtomicU32,
     /// 0 raw, 1 in the making, 2 ready.
     ready: AtomicU32,
+    /// When a thread last looked for idle memory in others' arenas.
+    pub(crate) looked_ns: AtomicU64,
     /// Ticks of the helper without work.
     pub(crate) quiet_ticks: AtomicU32,
     pub(crate) secret: AtomicU64,
@@ -112,6 +114,7 @@ impl<O: Os> Allocator<O> {
             heap_epoch: AtomicUsize::new(0),
             arenas_lock: AtomicU32::new(0),
             ready: AtomicU32::new(0),
+            looked_ns: AtomicU64::new(0),
             quiet_ticks: AtomicU32::new(0),
             secret: AtomicU64::new(0),
             main: ArenaState::new(),

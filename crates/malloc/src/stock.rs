@@ -12,8 +12,8 @@ use crate::cache::{END_BIN, FIRST_BIN, count};
 use crate::chunk::{Chunk, at, prefetch};
 use crate::fatal::Fault;
 use crate::os::Os;
-use crate::root::Allocator;
 use crate::tunables::{Setting, Settings};
+use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::header::ALIGNMENT;
 use heapwise_layout::size::{bin_size, cache_bin};
 use heapwise_layout::state::{Cache, CacheBin, Parcel};
@@ -208,6 +208,9 @@ impl<O: Os> Held<'_, O> {
     /// the bins.
     pub(crate) fn drain_inbox(&self, cache: Option<&Cache>) {
         let mut first = crate::inbox::take_all(&self.arena.inbox.head);
+        if first != 0 {
+            self.arena.inbox.bytes.store(0, Relaxed);
+        }
         while first != 0 {
             if !first.is_multiple_of(ALIGNMENT) {
                 self.root.fatal(Fault::UnalignedInTransit);
@@ -256,10 +259,8 @@ impl<O: Os> Held<'_, O> {
     }
 }
 
-impl<O: Os> Allocator<O> {
-    /// Bytes that wait in a cache (a racy look, for the helper and for statistics).
-    pub(crate) fn cached_bytes(cache: &Cache) -> usize {
-        let bytes = |index| count(&cache.bins[index]) as usize * bin_size(index);
-        (FIRST_BIN..END_BIN).map(bytes).sum()
-    }
+/// Bytes that wait in a cache (a racy look, for the helper and for statistics).
+pub(crate) fn cached_bytes(cache: &Cache) -> usize {
+    let bytes = |index| count(&cache.bins[index]) as usize * bin_size(index);
+    (FIRST_BIN..END_BIN).map(bytes).sum()
 }

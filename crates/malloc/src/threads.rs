@@ -20,6 +20,8 @@ use heapwise_layout::state::{
     ARENA_SHARED, ArenaState, Cache, MAX_ARENAS, MODE_LENT, MODE_OPEN, MODE_SHARED, MODE_UNATTACHED,
 };
 
+/// So many times may a new thread move to a better arena, each time that its own grows.
+const MOVES: u32 = 16;
 /// Arenas per core: few threads share one, and what an arena costs is its thread's own memory.
 const ARENAS_PER_CORE: usize = 64;
 /// Where address space is limited, of which each takes 64 MiB: glibc's.
@@ -149,8 +151,7 @@ impl<O: Os> Allocator<O> {
     /// An arena for one more thread: a free one, a new one, or the least shared one.
     fn choose_arena(&self) -> Option<&ArenaState> {
         let shared = |a: &&ArenaState| a.flags.get() & ARENA_SHARED != 0;
-        let free = |a: &&ArenaState| a.users.load(Relaxed) == 0 && !shared(a);
-        if let Some(arena) = self.arenas().find(free) {
+        if let Some(arena) = self.fullest_free() {
             return Some(arena);
         }
         self.state.multi_threaded.store(1, Relaxed);
@@ -164,6 +165,16 @@ impl<O: Os> Allocator<O> {
             return self.make_arena(ARENA_SHARED).or_else(|| self.least_shared());
         }
         self.least_shared()
+    }
+
+    /// Of the arenas without a thread, none of them shared, the one with the most free memory.
+    pub(crate) fn fullest_free(&self) -> Option<&ArenaState> {
+        self.arenas().filter(Self::is_free).max_by_key(|a| a.idle_bytes.load(Relaxed))
+    }
+
+    /// Whether an arena has no thread and may have one to itself.
+    pub(crate) fn is_free(arena: &&ArenaState) -> bool {
+        arena.users.load(Relaxed) == 0 && arena.flags.get() & ARENA_SHARED == 0
     }
 
     fn least_shared(&self) -> Option<&ArenaState> {
@@ -190,7 +201,7 @@ impl<O: Os> Allocator<O> {
     }
 
     /// Attaches the calling thread to `arena`.
-    fn adopt<'a>(&'a self, arena: &'a ArenaState) -> Option<&'a Cache> {
+    pub(crate) fn adopt<'a>(&'a self, arena: &'a ArenaState) -> Option<&'a Cache> {
         let held = self.hold(arena);
         let shared = arena.flags.get() & ARENA_SHARED != 0;
         let cache = if !shared || arena.caches.get() == 0 {
@@ -207,6 +218,10 @@ impl<O: Os> Allocator<O> {
             arena.caches.set(core::ptr::from_ref(cache).expose_provenance());
         }
         arena.users.fetch_add(1, Relaxed);
+        arena.idle_bytes.store(0, Relaxed);
+        let stays = shared || held.is_main();
+        cache.moves.set(if stays { 0 } else { MOVES });
+        cache.heir_of.set(0);
         cache.tid.store(self.os.thread_id(), Relaxed);
         cache.counting.set(self.counting.load(Relaxed));
         cache.sampling.set(self.sampling.load(Relaxed));
@@ -223,16 +238,22 @@ impl<O: Os> Allocator<O> {
         if !matches!(cache.mode.load(Relaxed), MODE_OPEN | MODE_SHARED | MODE_LENT) {
             return;
         }
-        let entered = self.enter(slot);
+        let own = cache.arena.get();
+        self.leave(slot, self.enter(slot), &DEAD.0);
+        self.relieve_others(own);
+    }
+
+    /// The thread leaves its arena; from now on `next` is its cache.
+    pub(crate) fn leave(&self, slot: &Slot, entered: Entered<'_>, next: &Cache) {
         self.publish_calls(&entered);
         self.send_all(&entered);
         let held = self.hold(self.arena_of(&entered));
-        slot.0.set(core::ptr::from_ref(&DEAD.0).expose_provenance());
+        slot.0.set(core::ptr::from_ref(next).expose_provenance());
         let cache = entered.leave();
-        held.release(cache);
+        let cached = held.release(cache);
         let look = held.settle();
         drop(held);
-        if look || Self::cached_bytes(cache) > crate::idle::LOAN_MIN_BYTES {
+        if look || cached > crate::idle::LOAN_MIN_BYTES {
             self.want_helper();
         }
     }
@@ -335,8 +356,8 @@ impl<'a, O: Os> Held<'a, O> {
     }
 
     /// The cache has no thread any more. Its chunks stay for the next one, unless
-    /// the arena is shared.
-    pub(crate) fn release(&self, cache: &Cache) {
+    /// the arena is shared; their bytes.
+    pub(crate) fn release(&self, cache: &Cache) -> usize {
         cache::close(cache);
         cache.tid.store(0, Relaxed);
         cache.mode.store(MODE_UNATTACHED, Relaxed);
@@ -344,8 +365,10 @@ impl<'a, O: Os> Held<'a, O> {
         if self.arena.flags.get() & ARENA_SHARED != 0 {
             self.flush_all(cache);
         }
-        if users == 0 {
-            self.drain_without_thread();
+        if users > 0 {
+            return 0;
         }
+        self.drain_without_thread();
+        self.count_idle()
     }
 }

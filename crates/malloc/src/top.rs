@@ -83,8 +83,9 @@ impl<O: Os> Held<'_, O> {
         self.set_depot_limit(self.arena.system_bytes.load(Relaxed));
     }
 
-    /// Notes bytes from the system.
+    /// Notes bytes from the system; the arena's thread is to look around then.
     pub(crate) fn count_system(&self, bytes: usize) {
+        self.arena.cache.grew.store(1, Relaxed);
         let now = self.arena.system_bytes.fetch_add(bytes, Relaxed) + bytes;
         self.arena.system_peak_bytes.fetch_max(now, Relaxed);
     }

@@ -2,6 +2,7 @@
 
 use crate::os::Os;
 use crate::root::Allocator;
+use crate::stock::cached_bytes;
 use crate::threads::Slot;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::state::{ArenaState, Cache};
@@ -49,7 +50,7 @@ impl<O: Os> Allocator<O> {
                     held.send_foreign(cache);
                 }
             } else {
-                done.whole &= Self::cached_bytes(cache) == 0 && !held.holds_foreign(cache);
+                done.whole &= cached_bytes(cache) == 0 && !held.holds_foreign(cache);
             }
         }
         if mine || held.may_edit() {

@@ -9,6 +9,7 @@ mod growth;
 mod huge;
 mod mapped;
 mod misuse;
+mod neighbours;
 mod ownership;
 mod resize;
 mod waiting;
