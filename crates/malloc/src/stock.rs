@@ -26,8 +26,12 @@ const LOW_BOUND_BYTES: usize = 4 << 10;
 const HIGH_BOUND_BYTES: usize = 1 << 20;
 /// The first refill fetches this much, each further one half as much again …
 const FIRST_FILL_BYTES: usize = 1 << 10;
-/// … up to this.
+/// … up to this, …
 const HIGH_FILL_BYTES: usize = 16 << 10;
+/// … and in an arena other than the main one up to this part of what it has, …
+const FILL_SHARE: usize = 512;
+/// … if that is no less than this: so what threads fetch beyond their need is a small part.
+const LOW_FILL_BYTES: usize = 2 << 10;
 
 /// An overflow leaves no more chunks than this in the cache, so that they are found quickly.
 const KEEP: u32 = 64;
@@ -107,7 +111,7 @@ impl<O: Os> Held<'_, O> {
         }
         // Empty, so what was granted to it may serve others.
         set_bound(cache, index, bin.limit.get().min(first_bound(size)));
-        let fill = bin.fill.get();
+        let fill = bin.fill.get().min(chunks(self.high_fill(), size, 1) as u16);
         let run = self.take_run(size, (fill as usize).min(bin.bound.get().max(1) as usize));
         if run.count == 0 {
             return false;
@@ -116,10 +120,19 @@ impl<O: Os> Held<'_, O> {
         bin.room.set(bin.bound.get() as i32 - run.count as i32);
         bin.fill.set(
             (fill as u32 + (fill as u32).div_ceil(2))
-                .min(chunks(HIGH_FILL_BYTES, size, 1))
+                .min(chunks(self.high_fill(), size, 1))
                 .min(0xffff) as u16,
         );
         true
+    }
+
+    /// The most that a class is filled with at once.
+    fn high_fill(&self) -> usize {
+        if self.is_main() {
+            return HIGH_FILL_BYTES;
+        }
+        let share = self.arena.system_bytes.load(Relaxed) / FILL_SHARE;
+        share.clamp(LOW_FILL_BYTES, HIGH_FILL_BYTES)
     }
 
     /// A bin could not serve. If it has overflown before, its bound may now rise to
