@@ -38,7 +38,7 @@ pub const PREV_IN_USE: u64 = 1;
 pub const MAPPED: u64 = 2;
 /// A: the chunk belongs to an arena other than the main one. Kept while a chunk is live or in a bin.
 pub const NON_MAIN: u64 = 4;
-/// Set in chunks that are about to be merged in one sweep, and only meanwhile.
+/// Set in chunks that are to be merged by the next walk that passes them.
 pub const SWEPT: u64 = 8;
 /// The three flags of the articles.
 pub const FLAGS: u64 = PREV_IN_USE | MAPPED | NON_MAIN;

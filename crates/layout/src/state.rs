@@ -26,7 +26,7 @@ pub use crate::cache::{
 };
 
 /// Bumped whenever anything in this crate moves.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 /// First word of [`ProcessState`]: "HEAPWISE".
 pub const PROCESS_MAGIC: u64 = u64::from_le_bytes(*b"HEAPWISE");
 /// First word of [`ArenaState`]: "HW ARENA".
@@ -58,11 +58,42 @@ pub struct HeapInfo {
     pub on_break: Cell<usize>,
     /// Address of the first fencepost once a newer heap has taken over, 0 before.
     pub fence: Cell<usize>,
+    /// Address of the [`Parts`] in which marked chunks are counted, 0 before the first one.
+    pub parts: Cell<usize>,
+    /// Not used: what follows stands where a line begins.
+    pub spare: [Cell<usize>; 7],
 }
 
 // A bin is addressed as a chunk, and chunks are aligned to 16.
 const _: () = assert!(core::mem::offset_of!(ArenaState, bins) % 16 == 0);
-const _: () = assert!(core::mem::size_of::<HeapInfo>() == 64);
+const _: () = assert!(core::mem::size_of::<HeapInfo>() == 128);
+
+/// A large heap is divided into at most so many parts.
+pub const PARTS: usize = 2046;
+
+/// The marked chunks that begin in one part of a heap. In units of [`crate::header::ALIGNMENT`].
+#[repr(C)]
+pub struct Part {
+    /// Where the first one stands, from the heap's first chunk, plus one; 0 if there is none.
+    pub first: Cell<u32>,
+    /// Their sizes' sum.
+    pub units: Cell<u32>,
+}
+
+/// The marked chunks of a heap, part by part: in transit, in no list, and found by their headers.
+#[repr(C)]
+pub struct Parts {
+    /// How often the parts have been made twice as long.
+    pub doublings: Cell<u32>,
+    /// The part to go on with.
+    pub next: Cell<u32>,
+    /// The sum of all.
+    pub units: Cell<usize>,
+    /// In address order.
+    pub part: [Part; PARTS],
+}
+
+const _: () = assert!(core::mem::size_of::<Parts>() == 16 << 10);
 
 /// What the first chunk of a list in the depot holds from its user pointer on: the
 /// least that a chunk can hold.
@@ -182,10 +213,24 @@ pub struct ArenaState {
     pub fast: [Cell<usize>; FASTBINS],
     /// Lists that caches gave up, not merged yet: a stack of [`Batch`]es a class (user pointers).
     pub depot: [Cell<usize>; CACHE_BINS],
-    /// Bytes in the depot.
+    /// Bytes in the depot, in lists and marked.
     pub depot_bytes: AtomicUsize,
+    /// Those of them that are marked, in no list any more (see [`Parts`]).
+    pub marked_bytes: Cell<usize>,
+    /// And how many chunks that are.
+    pub marked_count: Cell<usize>,
     /// The depot is merged when it holds more than this.
     pub depot_limit: Cell<usize>,
+    /// About how many bytes are in use or on their way.
+    pub used_bytes: Cell<usize>,
+    /// Bytes that were merged since the depot was full, and have not been cut again.
+    pub merged_bytes: Cell<usize>,
+    /// Bytes cut since then.
+    pub cut_bytes: Cell<usize>,
+    /// 1: what was merged so has been needed again, so the depot may hold all there is.
+    pub swings: Cell<u32>,
+    /// 1 while all that is in lists is being marked, call by call.
+    pub marking: Cell<u32>,
     /// Lowest `depot_bytes` since the helper's last look.
     pub depot_low_bytes: Cell<usize>,
     /// 1: the helper asks the arena's thread to merge the depot.
@@ -244,7 +289,14 @@ impl ArenaState {
             fast: [const { Cell::new(0) }; FASTBINS],
             depot: [const { Cell::new(0) }; CACHE_BINS],
             depot_bytes: AtomicUsize::new(0),
+            marked_bytes: Cell::new(0),
+            marked_count: Cell::new(0),
             depot_limit: Cell::new(0),
+            used_bytes: Cell::new(0),
+            merged_bytes: Cell::new(0),
+            cut_bytes: Cell::new(0),
+            swings: Cell::new(0),
+            marking: Cell::new(0),
             depot_low_bytes: Cell::new(0),
             merge_wanted: AtomicU32::new(0),
             binmap: [const { Cell::new(0) }; BINMAP_WORDS],

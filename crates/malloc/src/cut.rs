@@ -127,6 +127,7 @@ impl<O: Os> Held<'_, O> {
         if found.size - count * size == MIN_CHUNK / 2 {
             count -= 1;
         }
+        self.note_cut(count * size);
         let flags = PREV_IN_USE | self.arena_flag();
         let rest = found.chunk.offset(count * size);
         let clean = self.prepare_within(found.clean, rest.0, count * size);
@@ -155,6 +156,7 @@ impl<O: Os> Held<'_, O> {
         let top = Chunk(self.arena.top.get());
         let bytes = self.top_bytes();
         let flags = PREV_IN_USE | self.arena_flag();
+        self.note_cut(count * size);
         self.prepare_top(top.0 + count * size + MIN_CHUNK, count * size);
         let touched = self.arena.top_touched.get();
         for index in 0..count {

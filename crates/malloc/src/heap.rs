@@ -151,6 +151,7 @@ impl<O: Os> Held<'_, O> {
             self.arena.top_resident.set(0);
             self.set_top(top, bytes);
             self.publish_range();
+            self.drop_parts(heap);
             debug_assert!(start > base);
             // SAFETY: no chunk of the heap is in use or in transit: its top is all of it.
             unsafe { self.root.unmap(Span::new(base, base + HEAP_RESERVE)) };

@@ -22,6 +22,13 @@ pub(crate) const LOAN_MIN_BYTES: usize = 64 << 10;
 /// Ticks without work after which the helper ends.
 const QUIET_TICKS: u32 = 3;
 
+/// What a look at an arena has come to.
+struct Look {
+    worked: bool,
+    /// What waits in a large arena of which no thread makes use is still to be merged.
+    more: bool,
+}
+
 impl<O: Os> Allocator<O> {
     /// One look of the idle helper; false when it may end.
     ///
@@ -30,8 +37,12 @@ impl<O: Os> Allocator<O> {
         let mut worked = self.serve();
         if self.helper_wanted() {
             for arena in self.arenas() {
-                if let Some(held) = self.try_hold(arena) {
-                    worked |= held.tick();
+                let Some(look) = self.try_hold(arena).map(|held| held.tick()) else { continue };
+                worked |= look.worked;
+                // With the lock free in between: its thread may wake up.
+                let mut more = look.more;
+                while more {
+                    more = self.try_hold(arena).is_some_and(|held| held.merge_idle());
                 }
             }
         } else {
@@ -85,8 +96,20 @@ impl<O: Os> Held<'_, O> {
         !owned || self.arena.flags.get() & ARENA_SHARED != 0 || self.borrow(&self.arena.cache)
     }
 
-    /// One look of the helper at this arena; true if there was work.
-    fn tick(&self) -> bool {
+    /// Merges some of what waits in a large arena while its thread sleeps; true if there is more.
+    fn merge_idle(&self) -> bool {
+        if !self.may_edit() {
+            return false;
+        }
+        let more = self.merge_some();
+        if !more {
+            self.drop_empty_heaps();
+        }
+        more
+    }
+
+    /// One look of the helper at this arena.
+    fn tick(&self) -> Look {
         let mut worked = false;
         let inbox = self.arena.inbox.head.load(Relaxed) != 0;
         let owned = self.arena.users.load(Relaxed) > 0;
@@ -119,11 +142,15 @@ impl<O: Os> Held<'_, O> {
             worked = true;
         }
         if idle && worked {
-            self.consolidate();
+            self.end_swings();
+            if !self.is_large() {
+                self.consolidate();
+            }
             self.drop_empty_heaps();
         } else {
             worked |= self.ask_to_merge();
         }
+        let more = idle && worked && self.is_large();
         if !owned && worked {
             self.count_idle();
         }
@@ -135,6 +162,6 @@ impl<O: Os> Held<'_, O> {
             self.arena.dirty_low_bytes.set(self.dirty_total());
             worked |= given > 0;
         }
-        worked || total > 0 && low < total
+        Look { worked: worked || total > 0 && low < total, more }
     }
 }

@@ -45,6 +45,7 @@ pub mod lock;
 mod merge;
 mod neighbours;
 pub mod os;
+mod parts;
 mod purge;
 #[cfg(feature = "global")]
 pub mod record;

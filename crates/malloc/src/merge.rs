@@ -42,6 +42,7 @@ impl<O: Os> Held<'_, O> {
     /// For callers that need the top as it is: a trim would take away what was just got.
     pub(crate) fn coalesce(&self, mut chunk: Chunk, mut size: usize) -> usize {
         let next = chunk.offset(size);
+        self.note_merged(size);
         let mut clean = Span::default();
         // SAFETY: `chunk` is a chunk of this arena and its size was checked to
         // lie in it; `next` is then a chunk, the top or a fencepost.
@@ -50,15 +51,7 @@ impl<O: Os> Held<'_, O> {
                 self.root.fatal(Fault::FreeInvalidSize);
             }
             if !chunk.header().prev_in_use() {
-                let prev_size = chunk.word(0);
-                if !self.plausible_size(prev_size)
-                    || prev_size > chunk.0
-                    || chunk.0 - prev_size < self.heap_start(chunk)
-                    || chunk.before(prev_size).header().size() != prev_size
-                {
-                    self.root.fatal(Fault::CorruptPrevSizeMerging);
-                }
-                let found = self.unlink_free(chunk.before(prev_size));
+                let found = self.unlink_free(self.free_before(chunk));
                 chunk = found.chunk;
                 size += found.size;
                 clean = found.clean;
@@ -86,5 +79,25 @@ impl<O: Os> Held<'_, O> {
             }
         }
         size
+    }
+
+    /// The free chunk before `chunk`.
+    ///
+    /// # Safety
+    /// `chunk` is one of this arena's, and its P is clear.
+    pub(crate) unsafe fn free_before(&self, chunk: Chunk) -> Chunk {
+        // SAFETY: with P clear the size of the chunk before stands here; it is checked to lead to a
+        // chunk of the heap with this size.
+        unsafe {
+            let size = chunk.word(0);
+            if !self.plausible_size(size)
+                || size > chunk.0
+                || chunk.0 - size < self.heap_start(chunk)
+                || chunk.before(size).header().size() != size
+            {
+                self.root.fatal(Fault::CorruptPrevSizeMerging);
+            }
+            chunk.before(size)
+        }
     }
 }

@@ -19,6 +19,8 @@ use crate::tunables::Setting;
 use core::sync::atomic::Ordering::Relaxed;
 use heapwise_layout::state::{ARENA_SHARED, ArenaState, Cache};
 
+/// Of what waits in a large arena so many times what one call of its own thread would merge.
+const SHARES_AT_ONCE: usize = 16;
 /// A thread moves for no less than this.
 const WORTH_MOVING_BYTES: usize = 256 << 10;
 /// No less than this is merged and given back: few chunks may hold many pages.
@@ -81,6 +83,8 @@ impl<O: Os> Allocator<O> {
             own.filter(Self::is_free)
                 .or_else(|| self.fullest_free())
                 .filter(|arena| arena.idle_bytes.load(Relaxed) >= WORTH_MOVING_BYTES)
+                // Somebody gives back what it has: that is not worth waiting for.
+                .filter(|arena| arena.lock.load(Relaxed) == 0)
         };
         // Without the lock first: mostly there is none.
         choose()?;
@@ -146,7 +150,12 @@ impl<O: Os> Held<'_, O> {
         self.drain_inbox(Some(cache));
         self.flush_all(cache);
         self.send_foreign(cache);
-        self.consolidate();
+        if !self.is_large() {
+            self.consolidate();
+        } else {
+            // The rest waits for the next look.
+            _ = (0..SHARES_AT_ONCE).all(|_| self.merge_some());
+        }
         self.drop_empty_heaps();
         self.purge_to(0);
         if self.arena.users.load(Relaxed) == 0 {

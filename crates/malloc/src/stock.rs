@@ -20,8 +20,10 @@ use heapwise_layout::state::{Cache, CacheBin, Parcel};
 
 /// A list starts with room for this many bytes.
 const FIRST_BOUND_BYTES: usize = 16 << 10;
-/// No bound falls below this: an overflow costs some 400 instructions, to be shared by what it gives up.
+/// No bound falls below this: an overflow costs some 400 instructions, to be shared by what it gives up …
 const LOW_BOUND_BYTES: usize = 4 << 10;
+/// … nor, in a large arena, below this: there what waits for it ([`crate::waiting`]) is cold.
+const LARGE_LOW_BOUND_BYTES: usize = 8 << 10;
 /// No bound grows beyond this.
 const HIGH_BOUND_BYTES: usize = 1 << 20;
 /// The first refill fetches this much, each further one half as much again …
@@ -109,6 +111,7 @@ impl<O: Os> Held<'_, O> {
             bin.room.set((i64::from(bin.bound.get()) - count as i64) as i32);
             return true;
         }
+        self.go_on_merging();
         // Empty, so what was granted to it may serve others.
         set_bound(cache, index, bin.limit.get().min(first_bound(size)));
         let fill = bin.fill.get().min(chunks(self.high_fill(), size, 1) as u16);
@@ -155,7 +158,8 @@ impl<O: Os> Held<'_, O> {
         let bin = &cache.bins[index];
         if bin.overflows.get() > 0 {
             let old = bin.bound.get();
-            let low = chunks(LOW_BOUND_BYTES, bin_size(index), 1).min(old);
+            let least = if self.is_large() { LARGE_LOW_BOUND_BYTES } else { LOW_BOUND_BYTES };
+            let low = chunks(least, bin_size(index), 1).min(old);
             set_bound(cache, index, (old / 2).max(low));
         }
         bin.overflows.set(bin.overflows.get().saturating_add(1));

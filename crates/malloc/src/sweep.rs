@@ -14,21 +14,11 @@ use crate::chunk::{Chunk, prefetch};
 use crate::fatal::Fault;
 use crate::os::{Os, Span};
 use core::sync::atomic::Ordering::Relaxed;
-use heapwise_layout::header::{ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, OVERHEAD_BYTES, SWEPT};
-use heapwise_layout::size::bin_size;
+use heapwise_layout::header::{ALIGNMENT, HEADER_OFFSET, Header, MIN_CHUNK, SWEPT};
 use heapwise_layout::state::HeapInfo;
 
-use crate::cache::{END_BIN, FIRST_BIN};
-
-/// Lists that are followed at once.
-const WAYS: usize = 8;
-
-/// A list of the depot that is being followed.
-#[derive(Clone, Copy)]
-struct Way {
-    pointer: usize,
-    size: usize,
-}
+/// Walks that go side by side.
+pub(crate) const WAYS: usize = 8;
 
 /// Neighbours that become one free chunk; none if `bytes` is 0.
 ///
@@ -58,6 +48,8 @@ struct Walk {
     header: Header,
     /// Where the next walk began, or the heap ends.
     end: usize,
+    /// Bytes of marked chunks that it is to find, after which it need go no further.
+    left: usize,
     /// Neighbours up to here.
     joined: Joined,
     /// Neighbours from the walk's first chunk on, which may have others below.
@@ -73,11 +65,18 @@ impl Walk {
         chunk: Chunk::NONE,
         header: Header(0),
         end: 0,
+        left: usize::MAX,
         joined: Joined::NONE,
         first: Joined::NONE,
         opens: 0,
         open: 0,
     };
+}
+
+/// What walks have come by: bytes in use, marked chunks.
+pub(crate) struct Passed {
+    used: usize,
+    pub(crate) met: usize,
 }
 
 /// Marked chunks, one in each part of the newest heap, for walks to start from.
@@ -116,11 +115,12 @@ impl<O: Os> Held<'_, O> {
     /// they are a good part of it.
     pub(crate) fn consolidate(&self) {
         self.arena.merge_wanted.store(0, Relaxed);
+        while (self.is_large() || self.arena.marked_bytes.get() > 0) && self.merge_some() {}
         if self.arena.depot_bytes.load(Relaxed) == 0 {
             self.consolidate_fast();
         } else if self.waiting_bytes() < self.worth_a_walk() {
             self.consolidate_fast();
-            self.each_in_depot(|chunk, size| _ = self.coalesce(chunk, size));
+            _ = self.coalesce_from_depot(usize::MAX);
             self.trim_top_if_large();
         } else {
             self.consolidate_in_a_walk();
@@ -133,69 +133,58 @@ impl<O: Os> Held<'_, O> {
     fn consolidate_in_a_walk(&self) {
         self.each_in_fast(|chunk, _| self.mark(chunk));
         let mut starts = Starts::new(self.heap());
-        self.each_in_depot(|chunk, _| {
+        _ = self.each_in_depot(usize::MAX, |chunk, _| {
             self.mark(chunk);
             starts.see(chunk.0);
         });
+        self.arena.depot_bytes.store(0, Relaxed);
         let used = self.root.heaps(self.arena).map(|heap| self.sweep(heap, &starts)).sum();
         self.set_depot_limit(used);
         self.trim_top_if_large();
     }
 
-    fn mark(&self, chunk: Chunk) {
-        // SAFETY: a chunk in transit, in a list of the held arena.
-        unsafe { chunk.set_header(Header(chunk.header().0 | SWEPT)) };
+    /// Merges `count` chunks of the depot, one by one, and a few more; how many it were.
+    pub(crate) fn coalesce_from_depot(&self, count: usize) -> usize {
+        let mut bytes = 0;
+        let taken = self.each_in_depot(count, |chunk, size| {
+            bytes += size;
+            self.coalesce(chunk, size);
+        });
+        if taken < count {
+            // The lists are empty, whatever was counted.
+            bytes = self.arena.depot_bytes.load(Relaxed) - self.arena.marked_bytes.get();
+        }
+        let left = self.arena.depot_bytes.load(Relaxed).saturating_sub(bytes);
+        self.arena.depot_bytes.store(left, Relaxed);
+        taken.min(count)
     }
 
-    /// Empties the depot: each of its chunks and its size, several lists at a time.
-    fn each_in_depot(&self, mut each: impl FnMut(Chunk, usize)) {
-        self.arena.depot_bytes.store(0, Relaxed);
-        self.arena.depot_low_bytes.set(0);
-        let mut index = FIRST_BIN;
-        let mut next_list = || {
-            while index < END_BIN {
-                let first = self.arena.depot[index].get();
-                if first != 0 {
-                    self.arena.depot[index].set(self.batch(index, first).below.get());
-                    return Some(Way { pointer: first, size: bin_size(index) });
-                }
-                index += 1;
-            }
-            None
-        };
-        let mut ways = [Way { pointer: 0, size: 0 }; WAYS];
-        let mut open = true;
-        while open {
-            open = false;
-            for way in &mut ways {
-                if way.pointer == 0 {
-                    match next_list() {
-                        Some(list) => *way = list,
-                        None => continue,
-                    }
-                }
-                open = true;
-                let Way { pointer, size } = *way;
-                way.pointer = self.next_in_transit(pointer);
-                prefetch(way.pointer);
-                prefetch(way.pointer.wrapping_sub(OVERHEAD_BYTES));
-                let chunk = Chunk::of(pointer);
-                // SAFETY: in the list, so a chunk in transit.
-                if unsafe { chunk.header() }.size() != size {
-                    self.root.fatal(Fault::UnalignedInTransit);
-                }
-                each(chunk, size);
-            }
-        }
+    pub(crate) fn mark(&self, chunk: Chunk) {
+        // SAFETY: a chunk in transit, in a list of the held arena.
+        unsafe { chunk.set_header(Header(chunk.header().0 | SWEPT)) };
     }
 
     /// Walks a heap, in several places at once, and merges marked chunks with each other and
     /// with free ones; the bytes that are neither.
     fn sweep(&self, heap: &HeapInfo, starts: &Starts) -> usize {
         let (first, end) = (heap.start.get(), heap.end.load(Relaxed));
+        let others = starts.inside(first, end).map(|start| (start, usize::MAX));
+        self.walk_side_by_side(end, true, core::iter::once((first, usize::MAX)).chain(others)).used
+    }
+
+    /// Walks from each of some chunks of a heap, rising, to the next one's start or until so many
+    /// bytes of marked ones have been seen; merges those.
+    ///
+    /// All are marked; but for the first if it is the first of the heap.
+    pub(crate) fn walk_side_by_side(
+        &self,
+        end: usize,
+        from_first: bool,
+        starts: impl Iterator<Item = (usize, usize)>,
+    ) -> Passed {
         let mut walks = [const { Walk::NONE }; WAYS];
         let mut count = 0;
-        for start in core::iter::once(first).chain(starts.inside(first, end)) {
+        for (start, left) in starts {
             if count > 0 {
                 walks[count - 1].end = start;
             }
@@ -204,52 +193,71 @@ impl<O: Os> Held<'_, O> {
             // SAFETY: a chunk of the heap.
             walk.header = unsafe { walk.chunk.header() };
             walk.end = end;
-            walk.opens = usize::from(count > 0);
+            walk.left = left;
+            walk.opens = usize::from(count > 0 || !from_first);
             walk.open = 1;
             count += 1;
         }
         let walks = &mut walks[..count];
-        let mut used = 0;
+        let mut passed = Passed { used: 0, met: 0 };
         let mut open = 1;
         while open != 0 {
             open = 0;
             for walk in &mut *walks {
                 if walk.open != 0 {
-                    used += self.step(walk, end);
+                    self.step(walk, end, &mut passed);
                     open |= walk.open;
                 }
             }
         }
-        // Where one walk ended the next began, with a marked chunk.
+        // Where one walk ended the next may have begun, with a marked chunk.
         let mut joined = Joined::NONE;
         for walk in &mut *walks {
-            if walk.opens != 0 {
-                self.join_above(&mut joined, &walk.joined);
-            } else {
-                self.join_above(&mut joined, &walk.first);
-                self.settle_joined(&mut joined);
+            let first = if walk.opens != 0 { &walk.joined } else { &walk.first };
+            if joined.chunk.0 + joined.bytes != first.chunk.0 {
+                self.settle_last(&mut joined);
+            }
+            self.join_above(&mut joined, first);
+            if walk.opens == 0 {
+                self.settle_last(&mut joined);
                 joined = walk.joined;
             }
         }
-        let last = walks.last().map_or(first, |walk| walk.chunk.0);
-        if joined.changed != 0 && last == self.arena.top.get() {
-            self.set_top(joined.chunk, joined.bytes + self.top_bytes());
-        } else {
-            self.settle_joined(&mut joined);
-        }
-        used
+        self.settle_last(&mut joined);
+        passed
     }
 
-    /// One chunk further; its bytes if it is in use.
+    /// [`Held::settle_joined`] where what lies before the first chunk was not passed by a walk, and
+    /// the top may follow.
+    fn settle_last(&self, joined: &mut Joined) {
+        if joined.changed != 0 {
+            // SAFETY: a chunk of the heap; the size before one whose P is clear.
+            unsafe {
+                if !joined.chunk.header().prev_in_use() {
+                    let before = self.free_before(joined.chunk);
+                    joined.bytes += joined.chunk.0 - before.0;
+                    joined.chunk = before;
+                    self.unlink_into(joined, before);
+                }
+            }
+            if joined.chunk.0 + joined.bytes == self.arena.top.get() {
+                self.set_top(joined.chunk, joined.bytes + self.top_bytes());
+                joined.changed = 0;
+            }
+        }
+        self.settle_joined(joined);
+    }
+
+    /// One chunk further.
     #[inline(always)]
-    fn step(&self, walk: &mut Walk, heap_end: usize) -> usize {
+    fn step(&self, walk: &mut Walk, heap_end: usize, passed: &mut Passed) {
         let Walk { chunk, header, end, .. } = *walk;
         if chunk.0 >= end || chunk.0 == self.arena.top.get() {
             if chunk.0 > end {
                 self.root.fatal(Fault::FreeInvalidNextSize);
             }
             walk.open = 0;
-            return 0;
+            return;
         }
         let size = header.size();
         if size < ALIGNMENT || size > heap_end - chunk.0 {
@@ -259,17 +267,26 @@ impl<O: Os> Held<'_, O> {
         if next.0 == heap_end {
             // The last fencepost.
             walk.open = 0;
-            return 0;
+            return;
         }
         // SAFETY: a chunk of the heap, from its first to its end: each size is checked before
         // it leads to the next header. The lock is held.
         let next_header = unsafe { next.header() };
+        let is_free = !next_header.prev_in_use() && size >= MIN_CHUNK;
+        if walk.left == 0 && (!is_free || walk.joined.is_none()) {
+            walk.open = 0;
+            return;
+        }
         prefetch(next.0.wrapping_add(next_header.size()) + HEADER_OFFSET);
         (walk.chunk, walk.header) = (next, next_header);
         let marked = header.0 & SWEPT != 0 && header.tag() == 0;
-        if marked || !next_header.prev_in_use() && size >= MIN_CHUNK {
+        if marked || is_free {
             self.join(&mut walk.joined, chunk, size, marked);
-            return 0;
+            if marked {
+                walk.left = walk.left.saturating_sub(size);
+                passed.met += 1;
+            }
+            return;
         }
         if walk.opens != 0 {
             walk.opens = 0;
@@ -279,7 +296,7 @@ impl<O: Os> Held<'_, O> {
         } else {
             self.settle_joined(&mut walk.joined);
         }
-        size
+        passed.used += size;
     }
 
     /// Adds a chunk to its neighbours below; a free one leaves its bin if there is anything to join.

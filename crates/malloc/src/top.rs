@@ -31,7 +31,7 @@ impl<O: Os> Held<'_, O> {
     }
 
     /// The heap that holds `chunk`, which is a chunk of this arena.
-    fn heap_of(&self, chunk: Chunk) -> &HeapInfo {
+    pub(crate) fn heap_of(&self, chunk: Chunk) -> &HeapInfo {
         let held = |h: &&HeapInfo| (h.start.get()..h.end.load(Relaxed)).contains(&chunk.0);
         match self.root.heaps(self.arena).find(held) {
             Some(heap) => heap,
@@ -81,6 +81,7 @@ impl<O: Os> Held<'_, O> {
         self.publish_range();
         // It grows because it is full.
         self.set_depot_limit(self.arena.system_bytes.load(Relaxed));
+        self.arena.used_bytes.set(self.arena.system_bytes.load(Relaxed) - self.top_bytes());
     }
 
     /// Notes bytes from the system; the arena's thread is to look around then.
@@ -162,6 +163,8 @@ impl<O: Os> Held<'_, O> {
             reserved_end: reserved_end.into(),
             on_break: usize::from(on_break).into(),
             fence: 0.into(),
+            parts: 0.into(),
+            spare: [const { core::cell::Cell::new(0) }; 7],
         };
         // SAFETY: fresh memory of ours, large enough, aligned to 16.
         unsafe { at::<HeapInfo>(base).write(head) };

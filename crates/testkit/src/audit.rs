@@ -8,7 +8,7 @@ use crate::host::resident;
 use crate::os::MemoryOs;
 use crate::pattern::first_nonzero;
 use heapwise_layout::bins::BINS;
-use heapwise_layout::header::{HEADER_BYTES, Header, free};
+use heapwise_layout::header::{HEADER_BYTES, HEADER_OFFSET, Header, SWEPT, free};
 use heapwise_layout::size::bin_size;
 use heapwise_layout::state::{ArenaState, Batch, Cache, Parcel};
 use heapwise_layout::walk::{ChunkState, Read, Stretch, walk};
@@ -138,6 +138,7 @@ impl Ledger {
                 first = below;
             }
         }
+        bytes += self.take_marked(own, arena)?;
         if bytes != arena.depot_bytes.load(Relaxed) {
             return Err(format!("the depot holds {bytes} bytes and counts otherwise"));
         }
@@ -204,6 +205,24 @@ impl Ledger {
     }
 
     /// Takes a list of user pointers; the chunk sizes in it.
+    /// The chunks of an arena that are marked to be merged; the sum of their sizes.
+    fn take_marked(&mut self, own: usize, arena: &ArenaState) -> Result<usize, String> {
+        let mut sizes = Vec::new();
+        self.in_transit.retain(|&pointer, &mut (size, owner)| {
+            let header = word(pointer - HEADER_BYTES + HEADER_OFFSET) as u64;
+            let marked = owner == own && header & SWEPT != 0;
+            if marked {
+                sizes.push(size);
+            }
+            !marked
+        });
+        let bytes: usize = sizes.iter().sum();
+        if sizes.len() != arena.marked_count.get() || bytes != arena.marked_bytes.get() {
+            return Err(format!("{bytes} bytes are marked and counted otherwise: {sizes:?}"));
+        }
+        Ok(bytes)
+    }
+
     fn take_list(&mut self, head: usize, arena: usize, what: &str) -> Result<Vec<usize>, String> {
         let mut sizes = Vec::new();
         let mut pointer = head;

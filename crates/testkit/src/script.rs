@@ -6,6 +6,7 @@ use crate::op::Op;
 use crate::setup::Setup;
 use crate::space::Area;
 use crate::world::World;
+use heapwise_layout::state::HeapInfo;
 use heapwise_malloc::os::Span;
 use heapwise_malloc::tunables::Setting;
 use std::collections::BTreeSet;
@@ -292,6 +293,10 @@ impl World {
         self.account(&ledger);
     }
 
+    fn heaps(&self) -> impl Iterator<Item = &HeapInfo> {
+        self.alloc.arenas().flat_map(|arena| self.alloc.heaps(arena))
+    }
+
     /// What an empty heap may still have from the kernel.
     fn account(&self, ledger: &Ledger) {
         let f = self.alloc.figures();
@@ -312,9 +317,11 @@ impl World {
         for (span, area) in kernel.space.areas().filter(|(_, a)| !a.abandoned) {
             if self.is_table(span, area) {
                 tables += 1;
+            } else if self.heaps().any(|h| h.parts.get() == span.start) {
+                kept += resident_bytes(span);
             } else if span.start == self.alloc.heap_map_address() {
                 assert!(ledger.heaps > 0, "a map of no heaps");
-            } else if self.alloc.arenas().flat_map(|a| self.alloc.heaps(a)).any(|h| {
+            } else if self.heaps().any(|h| {
                 let base = std::ptr::from_ref(h).addr();
                 base <= span.start && span.start < h.reserved_end.get()
             }) {

@@ -17,6 +17,11 @@ fn blocks(world: &World, count: usize, request: usize) -> Vec<usize> {
     (0..count).map(|_| world.malloc(0, request)).collect()
 }
 
+fn shuffle(pointers: &mut [usize], seed: u64) {
+    let mut rng = Rng::new(seed);
+    (1..pointers.len()).rev().for_each(|last| pointers.swap(last, rng.index(last + 1)));
+}
+
 /// A world whose first thread holds 8 MiB.
 fn filled(count: usize) -> Box<World> {
     let world = threads(count, &[]);
@@ -121,15 +126,90 @@ fn what_waits_is_bounded_by_what_is_in_use() {
 }
 
 #[test]
-fn in_a_large_arena_little_waits() {
+fn in_a_large_arena_a_call_merges_a_part_of_what_waits() {
     let world = plain();
-    let many = blocks(&world, 80 * MIB / 512, 500);
-    let mut most = 0;
-    for &pointer in &many[..many.len() / 2] {
+    let mut many = blocks(&world, 80 * MIB / 1024, 1000);
+    shuffle(&mut many, 1);
+    let waiting = || (depot_bytes(&world, 0), arena(&world, 0).marked_count.get());
+    let (mut most, mut calls) = (0, 0);
+    for (index, &pointer) in many.iter().enumerate() {
+        let before = waiting();
         free(&world, 0, pointer);
-        most = most.max(depot_bytes(&world, 0));
+        let after = waiting();
+        // A list that is given up has 2 MiB walked over or 2,048 chunks marked; frees that have waited
+        // may bring a few.
+        assert!(before.0.saturating_sub(after.0) <= 10 * MIB, "{before:?} {after:?}");
+        assert!(after.1.saturating_sub(before.1) <= 12 << 10, "{before:?} {after:?}");
+        calls += usize::from(after.0 < before.0);
+        most = most.max(after.0);
+        if index % 20_000 == 10_000 {
+            world.check();
+        }
     }
-    assert!(most > 0 && most <= MIB, "{most}");
+    assert!(calls > 20, "{calls}");
+    assert!(most > 40 * MIB, "{most}");
+    world.check();
+    world.finish();
+}
+
+/// A world whose first thread has freed 72 MiB of 100, most of it in its depot.
+fn large(count: usize) -> Box<World> {
+    let world = threads(count, &[]);
+    let mut many = blocks(&world, 100 * MIB / 1024, 1000);
+    shuffle(&mut many, 2);
+    for &pointer in &many[..many.len() / 25 * 18] {
+        free(&world, 0, pointer);
+    }
+    assert!(depot_bytes(&world, 0) > 50 * MIB, "{}", depot_bytes(&world, 0));
+    world
+}
+
+#[test]
+fn a_large_arena_that_grows_merges_parts_first() {
+    let world = large(1);
+    let before = world.alloc.figures().system_bytes;
+    // Of another class; each time it would grow it merges, and in the end it need not have.
+    blocks(&world, 48 * MIB / 512, 500);
+    let grown = world.alloc.figures().system_bytes - before;
+    assert!(grown < 24 * MIB, "{grown}");
+    world.check();
+    world.finish();
+}
+
+#[test]
+fn a_sleeping_threads_large_arena_is_merged_in_one_look() {
+    let world = large(2);
+    world.malloc(1, 10);
+    for _ in 0..3 {
+        world.alloc.tick();
+    }
+    assert_eq!(depot_bytes(&world, 0), 0);
+    world.check();
+    world.finish();
+}
+
+#[test]
+fn trimming_merges_all_of_a_large_arena() {
+    let world = large(1);
+    world.alloc.trim(&world.slot(0), 0);
+    assert_eq!(depot_bytes(&world, 0), 0);
+    world.check();
+    world.finish();
+}
+
+#[test]
+fn what_is_needed_again_is_not_merged_twice() {
+    let world = plain();
+    let mut limit_reached = 0;
+    for _ in 0..6 {
+        let mut many = blocks(&world, 32 * MIB / 512, 500);
+        shuffle(&mut many, 3);
+        let before = world.alloc.figures().binned.bytes;
+        many.iter().for_each(|&p| free(&world, 0, p));
+        limit_reached += usize::from(world.alloc.figures().binned.bytes > before + 8 * MIB);
+    }
+    assert!(limit_reached <= 2, "{limit_reached}");
+    assert!(depot_bytes(&world, 0) > 24 * MIB);
     world.check();
     world.finish();
 }
