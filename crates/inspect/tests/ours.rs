@@ -5,12 +5,15 @@ mod common;
 use common::{Target, library};
 use heapwise_inspect::control;
 use heapwise_inspect::heap::Kind;
+use heapwise_inspect::heap::summary::{Claim, What};
 use heapwise_inspect::{Allocator, Depth, Options, ROWS, Row, Survey, survey};
 use heapwise_layout::control::Command;
 use heapwise_layout::settings::Setting;
+use heapwise_layout::state::Parts;
 
-const SHAPES: [&str; 9] =
-    ["holes", "pinned", "gaps", "lists", "live", "mapped", "foreign", "blocked", "threads"];
+const SHAPES: [&str; 10] = [
+    "holes", "parts", "pinned", "gaps", "lists", "live", "mapped", "foreign", "blocked", "threads",
+];
 
 /// Without purging, so that what is freed stays and a trim has something to return.
 fn start(shape: &str) -> Option<Target> {
@@ -45,6 +48,17 @@ fn the_rows_sum_to_the_kernels_rss_and_the_walk_is_whole() {
         assert_eq!(seen.account.tally[Row::Unattributed], 0, "{shape}");
         assert_eq!(seen.flaws(), 0, "{shape}");
     }
+}
+
+#[test]
+fn where_a_large_heap_counts_what_it_merges_is_the_allocators_own() {
+    let Some(target) = start("parts") else { return };
+    let seen = look(&target);
+    let is_parts =
+        |claim: &&Claim| claim.what == What::Tables && claim.span.bytes() == size_of::<Parts>();
+    let parts: Vec<&Claim> = seen.heaps.claims.iter().filter(is_parts).collect();
+    assert_eq!(parts.len(), 1);
+    assert!(parts[0].tally[Row::AllocatorMetadata] > 0);
 }
 
 #[test]

@@ -7,13 +7,14 @@ use heapwise_layout::header::{HEADER_BYTES, HEADER_OFFSET, Header, free};
 use heapwise_layout::size::{CACHE_BINS, bin_size};
 use heapwise_layout::state::{
     ARENA_MAGIC, ARENA_MAIN, ArenaState, Cache, CacheBin, FOREIGN_BINS, ForeignBin, HEAP_MAGIC,
-    HeapInfo, Inbox, NOT_WAITING, Parcel, WAITING, Waiting,
+    HeapInfo, Inbox, NOT_WAITING, Parcel, Parts, WAITING, Waiting,
 };
 use heapwise_layout::walk::{ChunkState, Read, Stretch, Visited, WalkError, walk};
 
 use crate::heap::scan::Count;
 use crate::heap::walker::{Form, Stop, Visitor, Walker};
 use crate::heap::{Kind, Piece};
+use crate::span::{Span, page_up};
 
 /// What an arena's head says.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,18 @@ pub struct Heap {
     pub on_break: bool,
     /// First fencepost, 0 in the newest heap.
     pub fence: usize,
+    /// Where marked chunks are counted, part by part; 0 if none has been.
+    pub parts: usize,
+}
+
+impl Heap {
+    /// The mapping in which marked chunks are counted, if there is one where one can be.
+    #[must_use]
+    pub fn parts_span(&self, page_bytes: usize) -> Option<Span> {
+        let start = self.parts;
+        let is_place = start != 0 && start < USER_END && start.is_multiple_of(page_bytes);
+        is_place.then(|| Span::new(start, page_up(start + size_of::<Parts>(), page_bytes)))
+    }
 }
 
 /// A cache, by its own counters.
@@ -157,6 +170,7 @@ fn read_heaps(memory: &impl Read, newest: usize, arena: &mut Arena) {
                 reserved_end: info.word(offset_of!(HeapInfo, reserved_end))?,
                 on_break: info.word(offset_of!(HeapInfo, on_break))? == 1,
                 fence: info.word(offset_of!(HeapInfo, fence))?,
+                parts: info.word(offset_of!(HeapInfo, parts))?,
             };
             let older = info.word(offset_of!(HeapInfo, older))?;
             let in_order = head < heap.first && heap.first <= heap.end && heap.end <= USER_END;

@@ -104,6 +104,10 @@ impl<M: Image> Ground<'_, M> {
         let goes = used == 0 && has_top && !is_oldest && !heap.on_break && is_whole;
         let gain_before = summary.trim_gain;
         finish(pages, place, &walked, summary, claims);
+        claims.extend(heap.parts_span(pages.page_bytes()).map(|span| {
+            let tally = Tally::of(Row::AllocatorMetadata, pages.resident(span));
+            Claim { span, tally, what: What::Tables }
+        }));
         if goes {
             let whole = Span::new(heap.head, heap.head.saturating_add(HEAP_RESERVE));
             summary.trim_gain = gain_before + pages.resident(whole);

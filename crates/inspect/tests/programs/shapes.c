@@ -52,6 +52,19 @@ static void shape_holes(void) {
         if (next_random() & 1) give_back(i);
 }
 
+/* 100 MiB of which all but a fiftieth goes in random order: merged in parts. */
+static void shape_parts(void) {
+    for (int i = 0; i < 300000; i++) hold(block(100 + next_random() % 500));
+    for (size_t i = held_count - 1; i > 0; i--) {
+        size_t other = next_random() % (i + 1);
+        void *p = held[i];
+        held[i] = held[other];
+        held[other] = p;
+    }
+    for (size_t i = 0; i < held_count; i++)
+        if (i % 50) give_back(i);
+}
+
 /* 64 MiB in blocks of 4000, all freed but the last. */
 static void shape_pinned(void) {
     for (int i = 0; i < 16777; i++) hold(block(4000));
@@ -270,7 +283,7 @@ int main(int count, char **arguments) {
         const char *name;
         void (*make)(void);
     } shapes[] = {
-        {"holes", shape_holes},     {"pinned", shape_pinned},   {"gaps", shape_gaps},
+        {"holes", shape_holes},     {"parts", shape_parts},     {"pinned", shape_pinned},   {"gaps", shape_gaps},
         {"lists", shape_lists},     {"live", shape_live},       {"mapped", shape_mapped},
         {"foreign", shape_foreign}, {"blocked", shape_blocked}, {"odd", shape_odd},
 #ifndef ALONE
