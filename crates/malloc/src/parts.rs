@@ -213,7 +213,8 @@ impl<O: Os> Held<'_, O> {
         let log2 = part_log2(parts);
         let most = (WALK_AT_ONCE >> log2).clamp(1, WAYS);
         let mut starts = [(0, 0); WAYS];
-        let (mut count, mut units, mut index) = (0, 0, parts.next.get() as usize);
+        let from = parts.next.get() as usize;
+        let (mut count, mut units, mut index) = (0, 0, from);
         while index < PARTS && count < most {
             let part = &parts.part[index];
             let (first, sum) = (part.first.replace(0) as usize, part.units.replace(0) as usize);
@@ -230,6 +231,10 @@ impl<O: Os> Held<'_, O> {
             index += 1;
         }
         parts.next.set(if index < PARTS { index as u32 } else { 0 });
+        if count == 0 && from == 0 {
+            // Some are marked, says their sum, and no part has one.
+            self.root.fatal(Fault::UnalignedInTransit);
+        }
         if count > 0 {
             let bytes = units * ALIGNMENT;
             parts.units.set(parts.units.get().saturating_sub(units));
