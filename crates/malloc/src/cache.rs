@@ -594,7 +594,7 @@ pub unsafe fn malloc_medium(cache: *const Cache, request: usize) -> usize {
 /// that is not aligned, and for what [`memalign_behind`] and the slow path do.
 ///
 /// # Safety
-/// As [`malloc_medium`]; `align` is a power of two, `request` at most [`MEDIUM_MAX_REQUEST`].
+/// As [`malloc_medium`]; `align` is a power of two, `request` at most what a medium chunk serves.
 #[inline(always)]
 pub unsafe fn memalign_fast(cache: *const Cache, align: usize, request: usize) -> usize {
     // SAFETY: a cache, by contract.
