@@ -128,6 +128,7 @@ fn large_blocks_tell_how_much_of_them_was_touched() {
         directory.path(),
         "touches",
         "int main(void) {\n\
+           mallopt(M_MMAP_THRESHOLD, 1 << 20); /* each has a mapping of its own */\n\
            char *all = malloc(3000000); memset(all, 1, 3000000); sink = all; free(all);\n\
            char *few = malloc(3100000); few[0] = few[2000000] = 1; sink = few; free(few);\n\
            char *cut = malloc(3200000); memset(cut, 1, 1000000);\n\

@@ -3,13 +3,15 @@
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::prelude::*;
+use crate::lab::harness::Side;
 
 pub const EXPERIMENT: Experiment = Experiment {
     name: "thread-arenas",
     title: "arenas of threads in the maps",
     article: Article::TheAllocator,
-    claim: "Threads do not share one lock: each is given an arena, at most 8 for each core. The others \
-            than the main one are mappings, reserved in stretches of 64 MiB and opened as needed.",
+    claim: "Threads do not share one lock: each is given an arena, at most 8 for each core in glibc and 64 in \
+            Heapwise. The others than the main one are mappings, reserved in stretches of 64 MiB and \
+            opened as needed.",
     env: &[],
     on_glibc: OnGlibc::Holds,
     child,
@@ -76,7 +78,11 @@ fn judge(run: &Run) -> Result<Findings, Missing> {
     arenas.dedup();
     found.show("threads alive", format!("{} on {cores} cores", blocks.len()));
     found.check("main thread", format!("{main:#x} {}", label(maps, main)), maps.in_heap(main));
-    let most = 8 * cores;
+    let most = cores
+        * match run.side {
+            Side::Glibc => 8,
+            Side::Heapwise(_) => 64,
+        };
     found.check(
         "arenas of the others",
         format!("{}, at most {most}", arenas.len()),
