@@ -24,6 +24,8 @@ use heapwise_layout::header::{
 
 /// A slot that was in use.
 const DELETED: u64 = 1;
+/// Longer mappings begin with small pages, where others begin with a huge one.
+const FIRST_HUGE_MAX_BYTES: usize = 128 << 20;
 /// Mappings of this size are advised to use huge pages, if that is on.
 const HUGE_ADVICE_BYTES: usize = 4 << 20;
 
@@ -185,8 +187,10 @@ impl<O: Os> Allocator<O> {
             }
             span = Span::new(first, end);
         }
-        // Before the first page is written: it is the start of a huge one then.
-        self.prepare_huge_mapping(span);
+        // Before the first page is written: it is the start of a huge one then, unless that is little
+        // of the whole. A block that is asked for and not used costs a page.
+        let small = if span.bytes() > FIRST_HUGE_MAX_BYTES { HUGE_BYTES } else { 0 };
+        self.prepare_huge_mapping(Span::new(span.start + small, span.end));
         if span.bytes() >= HUGE_ADVICE_BYTES && self.settings.get(Setting::HugeTlb) > 0 {
             self.os.advise_huge(span);
         }

@@ -115,6 +115,22 @@ fn a_mapping_begins_with_a_huge_page_once_such_were_filled() {
 }
 
 #[test]
+fn a_very_long_mapping_begins_with_small_pages_and_goes_on_with_huge_ones() {
+    let world = plain();
+    large_block(&world, 40 * MIB, true);
+    let mut pointer = 0;
+    let calls = seen(&world, || pointer = world.alloc.malloc(&world.slot(0), 200 * MIB));
+    let advised = calls.iter().find_map(|call| match call {
+        Seen::Huge(bytes) => Some(*bytes),
+        _ => None,
+    });
+    let mapped = world.alloc.usable_size(pointer) + 16;
+    assert_eq!(advised, Some(mapped - 2 * MIB), "{calls:?}");
+    world.alloc.free(&world.slot(0), pointer);
+    world.alloc.check().unwrap();
+}
+
+#[test]
 fn the_threshold_learns_in_powers_of_two_where_large_chunks_are_filled() {
     let world = plain();
     let threshold = || world.alloc.settings.get(Setting::MmapThreshold);
