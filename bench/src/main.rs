@@ -93,6 +93,7 @@ fn list() {
     for (name, _) in peers::KNOWN {
         println!("peer {name}");
     }
+    println!("peer {} (where it is named)", peers::FLOOR);
 }
 
 /// Builds the library under test beside this program.

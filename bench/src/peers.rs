@@ -57,6 +57,9 @@ pub const KNOWN: &[(&str, Source)] = &[
     ("hardened", Source::Built),
 ];
 
+/// No peer but what a workload costs besides its allocator (bench/floor/floor.c); runs where it is named.
+pub const FLOOR: &str = "floor";
+
 /// The file that `bench setup` builds for a peer.
 pub fn built_library(name: &str) -> Result<PathBuf> {
     Ok(target_folder("bench-peers")?.join(format!("lib{name}.so")))
@@ -98,8 +101,10 @@ pub fn choose(chosen: &[String]) -> Result<(Vec<Peer>, Vec<Missing>)> {
             present.push(Peer { name: name.to_owned(), library: Some(file) });
             continue;
         }
-        let Some((name, source)) = KNOWN.iter().find(|(name, _)| name == choice) else {
-            bail!("no peer {choice}; there are: {}", all.join(", "));
+        let known = KNOWN.iter().find(|(name, _)| name == choice);
+        let Some((name, source)) = known.or((choice == FLOOR).then_some(&(FLOOR, Source::Built)))
+        else {
+            bail!("no peer {choice}; there are: {}, {FLOOR}", all.join(", "));
         };
         match library(name, *source) {
             Ok(library) => present.push(Peer { name: choice.clone(), library }),

@@ -2,7 +2,7 @@
 //! root, crates' C and C++ sources otherwise, fetched by a throw-away manifest
 //! under target/ and compiled here. What cannot be had is said, never fatal.
 
-use crate::peers::{KNOWN, Source, built_library};
+use crate::peers::{FLOOR, KNOWN, Source, built_library};
 use crate::places::target_folder;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ hardened-malloc-sys = "*"
 /// How to build one library from a crate.
 struct Recipe {
     peer: &'static str,
-    /// Inside the folder of vendored crates.
+    /// Inside the folder of vendored crates, or absolute.
     folder: &'static str,
     compiler: &'static str,
     /// Flags and files, relative to the folder.
@@ -172,6 +172,14 @@ const RECIPES: &[Recipe] = &[
     },
 ];
 
+/// Ours, beside this source.
+const FLOOR_RECIPE: Recipe = Recipe {
+    peer: FLOOR,
+    folder: concat!(env!("CARGO_MANIFEST_DIR"), "/floor"),
+    compiler: "cc",
+    arguments: &["floor.c"],
+};
+
 fn run(command: &mut Command) -> Result<()> {
     let output =
         command.output().with_context(|| format!("starting {:?}", command.get_program()))?;
@@ -200,6 +208,7 @@ pub fn run_setup() -> Result<()> {
         say(package, install(package));
     }
     let folder = target_folder("bench-peers")?;
+    say(FLOOR, build(&FLOOR_RECIPE, Path::new("")));
     match fetch(&folder) {
         Ok(vendored) => {
             RECIPES.iter().for_each(|recipe| say(recipe.peer, build(recipe, &vendored)))
