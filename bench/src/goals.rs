@@ -7,9 +7,9 @@ use crate::stats::geometric_mean;
 use std::fmt::Write;
 
 /// CPU time over the reference's, in the mean.
-const CPU_GOAL: f64 = 0.85;
+pub const CPU_GOAL: f64 = 0.85;
 /// Peak resident memory over the reference's, in the mean.
-const PEAK_GOAL: f64 = 0.62;
+pub const PEAK_GOAL: f64 = 0.62;
 /// In no job may the best peer take less than ours over this, nor glibc hold less.
 const NEARLY: f64 = 1.05;
 /// After idling no more than the pages of live blocks, a tenth, …
