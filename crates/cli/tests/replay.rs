@@ -399,8 +399,9 @@ fn threads_keep_their_order_on_every_malloc() {
         assert_eq!(result["failed"], 0, "{result}");
         let held = number(&object["script"]["live_peak_bytes"]);
         let peak = number(&result["rss_peak_bytes"]["min"]);
-        // Each of five threads may have an arena of its own, with its pad and its cache.
-        assert!(peak > held && peak < held + 16e6, "{peak}, held {held}");
+        // Each of five threads may have an arena of its own, with its pad and its cache: 3 to 3.5 MiB
+        // each, by how the threads happen to run.
+        assert!(peak > held && peak < held + 24e6, "{peak}, held {held}");
     }
 }
 
