@@ -69,6 +69,11 @@ static size_t bytes_of(unsigned class) {
     return (size_t)(9 + class % 8) << (7 + class / 8);
 }
 
+static int room_of(unsigned class) {
+    size_t blocks = LIST_BYTES / bytes_of(class);
+    return blocks > LIST_BLOCKS ? blocks : LIST_BLOCKS;
+}
+
 static inline unsigned class_of(size_t bytes) {
     if (bytes <= SMALL_MAX) return bytes ? (bytes - 1) / 16 : 0;
     unsigned log2 = 63 - __builtin_clzl(--bytes);
@@ -106,10 +111,7 @@ static int begin_thread(void) {
     if (!mine) {
         mine = (heap *)spans((sizeof(heap) + SPAN_BYTES - 1) & -SPAN_BYTES);
         if (!mine) return 0;
-        for (unsigned class = 0; class < CLASSES; class++) {
-            size_t blocks = LIST_BYTES / bytes_of(class);
-            mine->lists[class].room = blocks > LIST_BLOCKS ? blocks : LIST_BLOCKS;
-        }
+        for (unsigned class = 0; class < CLASSES; class++) mine->lists[class].room = room_of(class);
     }
     own = mine;
     pthread_setspecific(ending, mine);
@@ -123,11 +125,6 @@ static void take(unsigned class) {
 
 static void leave(unsigned class) {
     atomic_flag_clear_explicit(&pool[class].taken, memory_order_release);
-}
-
-static int room_of(unsigned class) {
-    size_t blocks = LIST_BYTES / bytes_of(class);
-    return blocks > LIST_BLOCKS ? blocks : LIST_BLOCKS;
 }
 
 static __attribute__((noinline)) void *refill(unsigned class, int *is_fresh) {
