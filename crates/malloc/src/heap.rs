@@ -58,14 +58,9 @@ impl<O: Os> Allocator<O> {
             return None;
         };
         let base = (start + HEAP_RESERVE - 1) & !(HEAP_RESERVE - 1);
-        for outside in
-            [Span::new(start, base), Span::new(base + HEAP_RESERVE, start + 2 * HEAP_RESERVE)]
-        {
-            if outside.bytes() > 0 {
-                // SAFETY: the ends of the fresh reservation.
-                unsafe { self.unmap(outside) };
-            }
-        }
+        let whole = Span::new(start, start + 2 * HEAP_RESERVE);
+        // SAFETY: a fresh reservation, of which nobody is to know the ends.
+        unsafe { self.unmap_around(whole, Span::new(base, base + HEAP_RESERVE)) };
         Some(base)
     }
 

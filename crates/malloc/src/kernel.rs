@@ -93,6 +93,19 @@ impl<O: Os> Allocator<O> {
         done
     }
 
+    /// Unmaps what of `whole` lies before and behind `kept`, a part of it.
+    ///
+    /// # Safety
+    /// As [`Os::unmap`], for both ends.
+    pub(crate) unsafe fn unmap_around(&self, whole: Span, kept: Span) {
+        for end in [Span::new(whole.start, kept.start), Span::new(kept.end, whole.end)] {
+            if end.bytes() > 0 {
+                // SAFETY: the caller's promise.
+                unsafe { self.unmap(end) };
+            }
+        }
+    }
+
     /// # Safety
     /// As [`Os::remap`].
     pub(crate) unsafe fn remap(&self, old: Span, new_bytes: usize) -> Option<usize> {

@@ -179,13 +179,10 @@ impl<O: Os> Allocator<O> {
             // Whole pages before and behind go back at once.
             let first = self.page_down(chunk.0);
             let end = self.page_up(chunk.0 + size + OVERHEAD_BYTES).min(span.end);
-            for spare in [Span::new(span.start, first), Span::new(end, span.end)] {
-                if spare.bytes() > 0 {
-                    // SAFETY: pages of the fresh mapping that the chunk does not reach.
-                    unsafe { self.unmap(spare) };
-                }
-            }
-            span = Span::new(first, end);
+            let kept = Span::new(first, end);
+            // SAFETY: a fresh mapping, of which the chunk needs no other pages.
+            unsafe { self.unmap_around(span, kept) };
+            span = kept;
         }
         // Before the first page is written: it is the start of a huge one then, unless that is little
         // of the whole. A block that is asked for and not used costs a page.
@@ -217,12 +214,9 @@ impl<O: Os> Allocator<O> {
         let slack = HUGE_BYTES - self.page_bytes();
         let all = self.map(bytes + slack)?;
         let start = all.next_multiple_of(HUGE_BYTES);
-        for outside in [Span::new(all, start), Span::new(start + bytes, all + bytes + slack)] {
-            if outside.bytes() > 0 {
-                // SAFETY: pages of the fresh mapping that nobody is to know of.
-                unsafe { self.unmap(outside) };
-            }
-        }
+        let whole = Span::new(all, all + bytes + slack);
+        // SAFETY: a fresh mapping, of which nobody is to know the rest.
+        unsafe { self.unmap_around(whole, Span::new(start, start + bytes)) };
         Some(start)
     }
 
